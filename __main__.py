@@ -1,0 +1,5 @@
+"""`python -m attribcheck`."""
+
+from .cli import main
+
+main()

@@ -1,0 +1,58 @@
+"""The axioms: the registry. A new axiom is one file and one entry of AXIOMS."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+from ..errors import UsageError
+from . import completeness, dummy, implementation_invariance, input_invariance, sensitivity_n, symmetry
+from .axiom import Axiom
+from .networks.families import ANY, MODEL, SUMMARIES, members
+
+AXIOMS: dict[str, Axiom] = {
+    module.AXIOM.name: module.AXIOM
+    for module in (completeness, sensitivity_n, implementation_invariance, input_invariance, dummy, symmetry)
+}
+
+
+def suggestion(name: str, known: Iterable[str]) -> str:
+    """The end of an error line about an unknown name: the nearest known ones, or all."""
+    names = list(known)
+    near = difflib.get_close_matches(name, names, n=3)
+    return f"did you mean {' or '.join(map(repr, near))}?" if near else f"known: {', '.join(names)}"
+
+
+def find(full: str) -> tuple[Axiom, str | None]:
+    """An axiom and its variant (None where the name has none) by "name" or "name/variant".
+
+    Raises UsageError for an unknown name or variant.
+    """
+    name, _, variant = full.partition("/")
+    if name not in AXIOMS:
+        raise UsageError(f"unknown axiom {full!r}; {suggestion(name, AXIOMS)}")
+    axiom = AXIOMS[name]
+    if variant and variant not in axiom.variants:
+        known = [axiom.full(v) for v in axiom.variants if v]
+        raise UsageError(f"unknown variant {full!r}; {suggestion(full, known) if known else 'it has no variants'}")
+    return axiom, variant or None
+
+
+def applies(axiom: Axiom, variant: str, family: str) -> bool:
+    """Whether a variant makes sense for a family ("any": for a member of it; "model": where it needs no network data).
+
+    Raises UsageError for an unknown family.
+    """
+    if family == MODEL:
+        return axiom.model
+    return any(axiom.applies(variant, member) for member in members(family))
+
+
+def check_family(name: str) -> str:
+    """The name, if it is a family's; raises UsageError otherwise."""
+    if name not in SUMMARIES:
+        raise UsageError(f"unknown family {name!r}; {suggestion(name, SUMMARIES)}")
+    return name
+
+
+__all__ = ["ANY", "AXIOMS", "MODEL", "Axiom", "applies", "check_family", "find", "suggestion"]

@@ -1,0 +1,109 @@
+"""Implementation invariance: networks that compute one function get one attribution.
+
+f(x) = g(x) for all x  implies  R_f(x) = R_g(x)
+
+Source: Sundararajan et al. 2017, section 2.2; Ancona et al. 2019, section 7.4. The second network is made from the first by
+a rewrite that preserves the function by a proof; each variant is one rewrite, `chain` up to three of them in a row. That
+the outputs agree is checked on each case.
+
+Preconditions: neither network touches a kink at x, nor along the segment from the method's baseline: the derivative that
+automatic differentiation picks at a kink is a property of the implementation (x against ReLU(x) - ReLU(-x) at 0).
+
+Holds: everything that is defined by the function: gradient, gradient * input, integrated gradients, occlusion, Shapley
+values. Fails: DeepLIFT (Rescale) on the nested identity, ReLU(ReLU(x1) - 1 - ReLU(x2)) = ReLU(ReLU(x1 - 1) - ReLU(x2)) at
+(3, 1): (1.5, -0.5) against (2, -1); guided backprop when a unit is split with lambda outside [0, 1].
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from ..errors import NotPreserved
+from .axiom import Axiom
+from .cases import Case, Setting
+from .comparison import Comparison, compare_maps
+from .networks.families import Family
+from .networks.rewrites import CHAIN, REWRITES, Context, Rewrite, applicable, largest_difference
+from .networks.spec import Network
+from .tolerances import PRESERVED
+from .trial import Trial
+
+
+def bound_of(case: Case) -> float:
+    """The box |x_i| <= bound on which rewrites must preserve the function: four times what the case reaches."""
+    reach = max(float(np.abs(a).max()) for a in (case.x, case.baseline, case.data, np.ones(1)) if a is not None)
+    return 4.0 * reach
+
+
+def rewritten(network: Network, rewrites: list[Rewrite], case: Case, setting: Setting) -> tuple[Network, Network] | None:
+    """The network (prepared for the first rewrite) and the network after the chain; None where one has no site.
+
+    Raises NotPreserved where a rewrite changed the function at the samples, the baseline or random points of the box.
+    """
+    context = Context(setting.source, case.x, bound_of(case))
+    start = rewrites[0].prepare(network, context)
+    end = start
+    for rewrite in rewrites:
+        end = None if end is None else rewrite.apply(end, context)
+    if start is None or end is None:
+        return None
+    must_agree(start, end, case, "the rewrite " + ", ".join(rewrite.name for rewrite in rewrites))
+    return start, end
+
+
+def must_agree(left: Network, right: Network, case: Case, what: str) -> None:
+    """Raise NotPreserved where two networks differ on the case or at fixed random points of its box."""
+    rng = np.random.default_rng(0)
+    box = rng.uniform(-1, 1, (4, *case.x.shape[1:])) * bound_of(case)
+    points = torch.tensor(np.concatenate([a for a in (case.x, case.baseline, box) if a is not None]))
+    difference, scale = largest_difference(left, right, points)
+    if difference > PRESERVED * max(1.0, scale):
+        raise NotPreserved(f"{what} changed the function by {difference:g} (outputs up to {scale:g}): {left!r} {right!r}")
+
+
+def _draw(variant: str, setting: Setting) -> Case | None:
+    case = setting.base()
+    assert isinstance(setting.family, Family) and isinstance(case.network, Network)
+    if variant == CHAIN:
+        # Only rewrites that need no preparation of their own, so that each finds what the one before left.
+        options = applicable(setting.family)
+        chain = [setting.source.pick(*options) for _ in range(setting.source.pick(2, 3))]
+    else:
+        chain = [REWRITES[variant]]
+    pair = rewritten(case.network, chain, case, setting)
+    if pair is None:
+        return None
+    return case.but(network=pair[0]).with_drawn(chain=[rewrite.name for rewrite in chain], rewritten=pair[1])
+
+
+def _evaluated(variant: str, case: Case) -> list[Case]:
+    return [case, case.but(network=case.drawn["rewritten"])]
+
+
+def _residual(variant: str, trial: Trial) -> Comparison:
+    first, second = (trial.attribute(case) for case in _evaluated(variant, trial.case))
+    return compare_maps("the map of the rewritten network against the map of the network", second, first)
+
+
+def _script(variant: str, case: Case) -> str:
+    return """\
+expected = attribute(model, x, target, baseline)
+obtained = attribute(rewritten, x, target, baseline)
+print("outputs  ", f(model, x).tolist(), f(rewritten, x).tolist())
+gap = (obtained - expected).abs().flatten(1).amax(1)
+scale = expected.abs().flatten(1).amax(1) + obtained.abs().flatten(1).amax(1)
+"""
+
+
+AXIOM = Axiom(
+    name="implementation-invariance",
+    doc=__doc__,
+    variants={**{rewrite.name: rewrite.proof for rewrite in REWRITES.values()}, CHAIN: "two or three rewrites in a row"},
+    draw=_draw,
+    residual=_residual,
+    script=_script,
+    evaluated=_evaluated,
+    draws=("chain", "rewritten"),
+    applies=lambda variant, family: variant == CHAIN or REWRITES[variant] in applicable(family),
+)

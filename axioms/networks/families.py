@@ -1,0 +1,261 @@
+"""The families: named sets of networks. A new family is one function and one entry of FAMILIES."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ...errors import UsageError
+from .kinds import kind_of
+from .sources import Array, Source
+from .spec import Layer, Network, Sketch
+
+
+class Draft:
+    """A network while it is being drawn: knows the values at the samples, so that units can be kept alive.
+
+    x: the samples [B, *shape] of the case. kinks: "off" puts biases on the ladder and moves pre-activations away from
+    zero; "on" lets them fall where they fall.
+    """
+
+    def __init__(self, source: Source, x: Array, classes: int, kinks: str = "off", dead: bool = False) -> None:
+        self.source, self.classes, self.kinks, self.dead = source, classes, kinks, dead
+        self.sketch = Sketch(x.shape[1:])
+        self.at: dict[str, Tensor] = {"x": torch.tensor(x)}
+        self.level = {"x": 0}
+
+    def put(self, layer: Layer, *inputs: str) -> str:
+        """Append a layer and compute its value at the samples."""
+        value = self.sketch.add(layer, *inputs)
+        self.at[value] = kind_of(layer).apply(layer, *(self.at[name] for name in inputs))
+        self.level[value] = max(self.level[name] for name in inputs) + ("weight" in layer.settings)
+        return value
+
+    def weighted(
+        self, h: str, kind: str, shape: Sequence[int], *, bias: bool = True, soft: bool = False, **settings: object
+    ) -> str:
+        """Append a linear or convolutional layer with drawn weights [out, in, ...]."""
+        ladder = self.kinks == "off"
+        weight = self.source.weights(shape, soft)
+        shift = self.source.bias(shape[0], self.level[h] + 1, ladder) if bias else None
+        layer = Layer(kind, weight=weight, bias=shift, **settings)
+        if self.source.tier == "small":
+            layer = self._repaired(layer, h)
+        return self.put(layer, h)
+
+    def linear(self, h: str, width: int, *, bias: bool = True, soft: bool = False) -> str:
+        """Append a dense layer."""
+        return self.weighted(h, "linear", (width, self.at[h].shape[1]), bias=bias, soft=soft)
+
+    def logits(self, h: str, *, bias: bool = True, soft: bool = False) -> Network:
+        """Append the output layer (after flattening) and return the network."""
+        if self.at[h].dim() > 2:
+            h = self.put(Layer("flatten"), h)
+        self.linear(h, self.classes, bias=bias, soft=soft)
+        return self.sketch.network()
+
+    def _repaired(self, layer: Layer, h: str) -> Layer:
+        """Keep units off their kinks, and the first unit active at the first sample (unless the case is to be dead)."""
+        weight = np.array(layer["weight"])
+        rows = weight.reshape(len(weight), -1)
+        bias = None if layer.get("bias") is None else np.array(layer["bias"])
+
+        def response() -> Array:
+            z = kind_of(layer).apply(layer.but(weight=weight, bias=bias), self.at[h])
+            return z.reshape(z.shape[0], z.shape[1], -1).numpy()
+
+        if self.kinks == "off" and bias is None:
+            for attempt in range(rows.shape[1]):
+                stuck = (response() == 0).any(axis=(0, 2))
+                rows[stuck, attempt] += 1.0
+        if not self.dead and response()[0, 0].max() < 0:
+            rows[0] *= -1.0
+            if bias is not None:
+                bias[0] *= -1.0
+        return layer.but(weight=weight, bias=bias)
+
+
+@dataclass(frozen=True)
+class Family:
+    """A named set of networks.
+
+    shape      draws the input shape (without batch), with at least so many features
+    write      writes the network into a draft
+    has        what its networks contain, by which rewrites and claims know whether they apply
+    soft       inputs and weights small enough for saturating units
+    distinct   samples without equal features, so that maxima over inputs have no ties
+    """
+
+    name: str
+    summary: str
+    shape: Callable[[Source, int], tuple[int, ...]]
+    write: Callable[[Draft], Network]
+    has: frozenset[str] = field(default_factory=frozenset)
+    soft: bool = False
+    distinct: bool = False
+
+
+def _flat(source: Source, at_least: int) -> tuple[int, ...]:
+    return (source.features(at_least),)
+
+
+def _signal(source: Source, at_least: int) -> tuple[int, ...]:
+    return (source.pick(1, 2), source.length(max(2, at_least)))
+
+
+def _image(source: Source, at_least: int) -> tuple[int, ...]:
+    return (source.pick(1, 2), source.length(2), source.length(max(2, (at_least + 1) // 2)))
+
+
+def _signal_or_image(source: Source, at_least: int) -> tuple[int, ...]:
+    return source.pick(_signal, _image)(source, at_least)
+
+
+def _linear(draft: Draft) -> Network:
+    h = "x"
+    for _ in range(draft.source.pick(0, 1, 2)):
+        h = draft.linear(h, draft.source.width())
+    if draft.source.pick(False, False, True):  # two branches that meet: still a linear graph
+        width = draft.source.width()
+        h = draft.put(Layer("add"), draft.linear("x", width), draft.linear(h, width))
+    return draft.logits(h)
+
+
+def _dense(activations: Sequence[str], *, bias: bool = True, soft: bool = False) -> Callable[[Draft], Network]:
+    def write(draft: Draft) -> Network:
+        activation = draft.source.pick(*activations)
+        h = "x"
+        for _ in range(draft.source.layers()):
+            h = draft.linear(h, draft.source.width(), bias=bias, soft=soft)
+            h = draft.put(Layer(activation), h)
+        return draft.logits(h, bias=bias, soft=soft)
+
+    return write
+
+
+def _convolve(draft: Draft, h: str) -> str:
+    """One convolution with a drawn kernel, stride, padding and dilation that fit."""
+    source = draft.source
+    channels, *sizes = draft.at[h].shape[1:]
+    stride, padding, dilation = source.pick(1, 1, 2), source.pick(0, 0, 1), source.pick(1, 1, 2)
+    kernel = [min(source.pick(2, 1, 3), size) for size in sizes]
+    if any(dilation * (k - 1) + 1 > size + 2 * padding for k, size in zip(kernel, sizes, strict=True)):
+        dilation = 1
+    shape = (source.pick(1, 2, 3), channels, *kernel)
+    settings = {"stride": stride, "padding": padding, "dilation": dilation}
+    plain = {name: value for name, value in settings.items() if value != (0 if name == "padding" else 1)}
+    return draft.weighted(h, f"conv{len(sizes)}d", shape, **plain)
+
+
+def _conv(draft: Draft) -> Network:
+    h = draft.put(Layer("relu"), _convolve(draft, "x"))
+    if draft.source.pick(False, False, True):
+        h = draft.put(Layer("relu"), _convolve(draft, h))
+    return draft.logits(h)
+
+
+def _maxpool(draft: Draft) -> Network:
+    source = draft.source
+    h = "x"
+    if source.pick(False, True):
+        h = _convolve(draft, h)
+    activation = source.pick("none", "before", "after")
+    if activation == "before":
+        h = draft.put(Layer("relu"), h)
+    _, *sizes = draft.at[h].shape[1:]
+    kernel = min(source.pick(2, 2, 3), *sizes)
+    # A stride below the kernel makes windows overlap.
+    h = draft.put(Layer(f"maxpool{len(sizes)}d", kernel=kernel, stride=source.pick(kernel, 1, 2)), h)
+    if activation == "after":
+        h = draft.put(Layer("relu"), h)
+    return draft.logits(h)
+
+
+def _max_of_branches(draft: Draft) -> Network:
+    width = draft.source.width()
+    h = draft.put(Layer("maximum"), draft.linear("x", width), draft.linear("x", width))
+    return draft.logits(h)
+
+
+def _pooled_or_branches(draft: Draft) -> Network:
+    return _max_of_branches(draft) if draft.at["x"].dim() == 2 else _maxpool(draft)
+
+
+def _flat_signal_or_image(source: Source, at_least: int) -> tuple[int, ...]:
+    return source.pick(_signal, _flat, _image)(source, at_least)
+
+
+def _product(draft: Draft) -> Network:
+    source = draft.source
+    width = source.width()
+    factors = []
+    for _ in range(2):
+        h = draft.linear("x", width)
+        factors.append(draft.put(Layer("relu"), h) if source.pick(False, True) else h)
+    h = draft.put(Layer("mul"), *factors)
+    if source.pick(False, False, True):
+        h = draft.put(Layer("add"), h, draft.linear("x", width))
+    return draft.logits(h)
+
+
+def _family(name: str, summary: str, *args: object, has: str = "", **options: bool) -> Family:
+    return Family(name, summary, *args, has=frozenset(has.split()), **options)  # type: ignore[arg-type]
+
+
+_DRAWN = (
+    _family("relu", "dense networks with ReLU and biases", _flat, _dense(["relu"]), has="dense relu nested bias"),
+    _family(
+        "linear", "linear graphs: dense layers with biases, also in a row and in branches that add up", _flat, _linear,
+        has="dense bias linear",
+    ),
+    _family(
+        "relu-nobias", "dense networks with ReLU and no bias: positively homogeneous", _flat,
+        _dense(["relu"], bias=False), has="dense relu homogeneous",
+    ),
+    _family(
+        "smooth", "dense networks with tanh, sigmoid, softplus or GELU, with biases", _flat,
+        _dense(["tanh", "sigmoid", "softplus", "gelu"], soft=True), has="dense smooth bias", soft=True,
+    ),
+    _family(
+        "odd-nobias", "dense networks with tanh and no bias: odd functions, f(0) = 0", _flat,
+        _dense(["tanh"], bias=False, soft=True), has="dense smooth odd", soft=True,
+    ),
+    _family(
+        "conv", "1-d and 2-d convolutions with ReLU, stride, padding and dilation, and a dense head",
+        _signal_or_image, _conv, has="conv relu bias",
+    ),
+    _family(
+        "maxpool", "max-pooling (1-d, 2-d, overlapping too), before or after ReLU, and maxima of two branches",
+        _flat_signal_or_image, _pooled_or_branches, has="max bias", distinct=True,
+    ),
+    _family(
+        "product", "products of two branches, with or without ReLU, plus a linear branch", _flat, _product,
+        has="product bias",
+    ),
+)  # fmt: skip
+
+ANY = "any"
+MODEL = "model"
+
+FAMILIES: dict[str, Family] = {family.name: family for family in _DRAWN}
+SUMMARIES = {
+    **{family.name: family.summary for family in _DRAWN},
+    ANY: "a network of any of the families above",
+    MODEL: "your own network, given by --model and --data",
+}
+
+
+def members(name: str) -> tuple[Family, ...]:
+    """The families that a name draws from: itself, or all of them for "any".
+
+    Raises UsageError for an unknown name, and for "model", which is given and not drawn.
+    """
+    if name == ANY:
+        return _DRAWN
+    if name not in FAMILIES:
+        raise UsageError(f"unknown family {name!r}; known: {', '.join(SUMMARIES)}")
+    return (FAMILIES[name],)

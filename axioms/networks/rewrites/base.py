@@ -1,0 +1,52 @@
+"""What a function-preserving rewrite is, and how one is drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+from ..build import evaluate
+from ..sources import Array, Source
+from ..spec import Network
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a rewrite may look at while it is drawn: where numbers come from, and the samples [B, *shape]."""
+
+    source: Source
+    x: Array
+    bound: float
+    """Rewrites that preserve the function only on a box preserve it for |x_i| <= bound."""
+
+
+Step = Callable[[Network, Context], Network | None]
+
+
+def _as_is(network: Network, context: Context) -> Network | None:
+    return network
+
+
+@dataclass(frozen=True)
+class Rewrite:
+    """A function-preserving rewrite.
+
+    apply     the rewritten network, or None where the network has no site for it
+    prepare   makes a site first (the prepared network is the one under test), or None where it cannot
+    needs     the family has at least one of these (see families.Family.has)
+    proof     one line that says why the function is preserved
+    """
+
+    name: str
+    proof: str
+    apply: Step
+    needs: frozenset[str]
+    prepare: Step = _as_is
+
+
+def largest_difference(left: Network, right: Network, x: torch.Tensor) -> tuple[float, float]:
+    """How far two networks are apart at x [P, *shape], and the scale of their outputs."""
+    a, b = evaluate(left, x), evaluate(right, x)
+    return float((a - b).abs().max()), float(torch.maximum(a.abs(), b.abs()).max())

@@ -1,0 +1,153 @@
+"""A witness as a short PyTorch script that imports torch and the method under test only."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..claims import Method
+from .axiom import Axiom
+from .cases import AnyNetwork, Case, UserModel
+from .networks.kinds import is_module, kind_of
+from .networks.spec import ARRAYS, Network
+
+_BUFFERS = {"mean": "running_mean", "var": "running_var"}
+
+
+def network_source(network: Network, name: str) -> str:
+    """A class definition and the lines that build the network under a variable name."""
+    cls = "".join(part.capitalize() for part in name.split("_")) + "Network"
+    made, weights, steps = [], [], []
+    for key, layer in network.layers.items():
+        if not is_module(layer):
+            continue
+        made.append(f"        self.{key} = {kind_of(layer).source(layer)}")
+        for setting in sorted(ARRAYS & layer.settings.keys()):
+            value = (np.asarray(layer[setting]) + 0.0).tolist()
+            weights.append(f"    {name}.{key}.{_BUFFERS.get(setting, setting)}.copy_(torch.tensor({value}))")
+    for call in network.calls:
+        layer = network.layers[call.layer]
+        if is_module(layer):
+            expression = f"self.{call.layer}({', '.join(call.inputs)})"
+        else:
+            expression = kind_of(layer).source(layer).format(*call.inputs)
+        steps.append(f"        {call.value} = {expression}")
+    init = ["    def __init__(self):", "        super().__init__()", *made, ""] if made else []
+    lines = [
+        f"class {cls}(nn.Module):",
+        *init,
+        "    def forward(self, x):",
+        *steps,
+        f"        return {network.output}",
+        "",
+        "",
+        f"{name} = {cls}().eval()",
+    ]
+    if weights:
+        lines += ["with torch.no_grad():", *weights]
+    return "\n".join(lines)
+
+
+def _model_source(network: AnyNetwork, name: str) -> str:
+    if isinstance(network, Network):
+        return network_source(network, name)
+    module, _, factory = network.factory.partition(":")
+    lines = [f"from {module} import {factory.partition('.')[0]}", "", f"{name} = {factory}().double().eval()"]
+    if network.shift is not None:
+        shift = list(network.shift)
+        lines += [
+            f"unshifted, m_of_{name} = {name}, torch.tensor({shift})",
+            f"class Shifted{name.capitalize()}(nn.Module):",
+            "    def forward(self, x):",
+            f"        return unshifted(x - m_of_{name}.reshape(x.shape[1:]))",
+            f"{name} = Shifted{name.capitalize()}()",
+        ]
+    return "\n".join(lines)
+
+
+_REFERENCE = {
+    None: "reference = torch.zeros_like(x)",
+    "zeros": "reference = baseline = torch.zeros_like(x)",
+    "given": "reference = baseline",
+    "min": "reference = baseline = x.flatten(1).amin(1).reshape(-1, *[1] * (x.dim() - 1)).expand_as(x).clone()",
+    "min-per-feature": "reference = baseline = data.amin(0).expand_as(x).clone()",
+    "mean": "reference = baseline = data.mean(0).expand_as(x).clone()",
+}
+
+
+def script(axiom: Axiom, variant: str, method: Method, case: Case, tolerance: float) -> str:
+    """The runnable script of a case: network, inputs, the method's call, expected and obtained figures, the residual."""
+    lines = [
+        f"# {axiom.full(variant)}: {axiom.variants[variant]}",
+        "import torch",
+        "from torch import nn",
+        "from torch.nn import functional as F",
+        "",
+        method.imports or "# Define or import the method under test: attribute(model, x, target, baseline)",
+        "",
+        f"torch.set_default_dtype(torch.{case.dtype})",
+        "",
+        "",
+        _model_source(case.network, "model"),
+        "",
+    ]
+    others = [(name, value) for name, value in case.drawn.items() if isinstance(value, Network | UserModel)]
+    for name, value in others:
+        lines += ["", _model_source(value, name), ""]
+    lines += [
+        f"x = torch.tensor({case.x.tolist()})",
+        f"target = torch.tensor({list(case.target)})",
+    ]
+    if case.data is not None:
+        lines.append(f"data = torch.tensor({case.data.tolist()})")
+    given = None if case.baseline is None else case.baseline.tolist()
+    lines.append("baseline = None" if method.baseline is None or given is None else f"baseline = torch.tensor({given})")
+    if method.baseline == "given" and given is None:
+        lines.append("reference = torch.zeros_like(x)")
+    else:
+        lines.append(_REFERENCE[method.baseline])
+    if "moved" in case.drawn:
+        lines.append(_moved_baseline(method, case))
+    if method.stochastic:
+        lines += [
+            "unseeded = attribute",
+            "",
+            "",
+            "def attribute(*arguments):",
+            f"    torch.manual_seed({case.seed})",
+            "    return unseeded(*arguments)",
+            "",
+        ]
+    lines += [
+        "",
+        "",
+        "def f(network, points):",
+        "    with torch.no_grad():",
+        "        return network(points).gather(1, target[:, None])[:, 0]",
+        "",
+        "",
+        axiom.script(variant, case).rstrip(),
+        'print("expected ", expected.tolist())',
+        'print("obtained ", obtained.tolist())',
+        f'print("residual ", (gap / scale.clamp(min=5e-324)).max().item(), "tolerance", {tolerance!r})',
+    ]
+    text = "\n".join(lines) + "\n"
+    return text if "F." in text.replace("from torch.nn import functional as F", "") else text.replace(
+        "from torch.nn import functional as F\n", ""
+    )  # fmt: skip
+
+
+def _moved_baseline(method: Method, case: Case) -> str:
+    """The baseline of the shifted input: a given one, and what is computed from the input or the data, moves along."""
+    if method.baseline is None or case.baseline is None and method.baseline == "given":
+        return "moved_baseline = None"
+    if method.baseline == "zeros":
+        return "moved_baseline = baseline"
+    shift: Any = np.asarray(case.drawn["shift"]).tolist()
+    if method.baseline == "min":
+        return (
+            f"moved_baseline = (x + torch.tensor({shift})).flatten(1).amin(1)"
+            ".reshape(-1, *[1] * (x.dim() - 1)).expand_as(x).clone()"
+        )
+    return f"moved_baseline = baseline + torch.tensor({shift})"

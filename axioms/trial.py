@@ -1,0 +1,118 @@
+"""One method on one case: calls it as the contract says, and holds its answer to the contract."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..claims import Method
+from ..errors import MethodError, Unsupported, UsageError
+from .cases import DTYPES, AnyNetwork, Case, GivenModel, realize
+
+
+class Trial:
+    """A method, a case, and the modules built for it.
+
+    Raises (from `attribute`): Unsupported where the method refuses the network; MethodError where it raises anything
+    else or returns something that is not an attribution.
+    """
+
+    def __init__(self, method: Method, case: Case, device: str = "cpu", given: GivenModel | None = None) -> None:
+        self.method, self.case, self.device, self.given = method, case, device, given
+        self._modules: dict[int, tuple[AnyNetwork, nn.Module]] = {}
+
+    def tensor(self, array: Any, case: Case | None = None) -> Tensor:
+        """An array of the case as a tensor in the case's dtype, on the device."""
+        return torch.tensor(array, dtype=DTYPES[(case or self.case).dtype], device=self.device)
+
+    def module(self, case: Case | None = None) -> nn.Module:
+        """The network of a case as an nn.Module, built once for each trial."""
+        case = case or self.case
+        known = self._modules.get(id(case.network))
+        if known is None:
+            known = (case.network, realize(case.network, case.dtype, self.device, self.given))
+            self._modules[id(case.network)] = known
+        return known[1]
+
+    def reference(self, case: Case | None = None) -> Tensor:
+        """The baseline [B, *shape] that the method refers to; zeros for a method without one."""
+        case = case or self.case
+        return baseline_for(self.method, self.tensor(case.x, case), *self._references(case))
+
+    def _references(self, case: Case) -> tuple[Tensor | None, Tensor | None]:
+        given = None if case.baseline is None else self.tensor(case.baseline, case)
+        return given, (None if case.data is None else self.tensor(case.data, case))
+
+    def outputs(self, x: Tensor, case: Case | None = None) -> Tensor:
+        """The target logits [B] of a case's network at x [B, *shape]."""
+        case = case or self.case
+        target = torch.tensor(case.target, device=self.device)
+        with torch.no_grad():
+            return self.module(case)(x).gather(1, target[:, None])[:, 0]
+
+    def attribute(self, case: Case | None = None) -> Tensor:
+        """The attribution [B, *shape] of a case (by default the trial's own), held to the contract."""
+        case = case or self.case
+        x = self.tensor(case.x, case)
+        target = torch.tensor(case.target, device=self.device)
+        baseline = None if self.method.baseline is None else self.reference(case)
+        options: dict[str, Any] = {}
+        if self.method.data:
+            options["data"] = x if case.data is None else self.tensor(case.data, case)
+        module = self.module(case)
+        try:
+            if self.method.stochastic:
+                devices = [torch.cuda.current_device()] if self.device == "cuda" else []
+                with torch.random.fork_rng(devices=devices):
+                    torch.manual_seed(case.seed)
+                    result = self.method.function(module, x, target, baseline, **options)
+            else:
+                result = self.method.function(module, x, target, baseline, **options)
+        except (Unsupported, UsageError):
+            raise
+        except Exception as error:
+            raise MethodError(f"raised {type(error).__name__}: {_first_line(error)}") from error
+        return _held_to_contract(result, x)
+
+
+def baseline_for(method: Method, x: Tensor, given: Tensor | None, data: Tensor | None) -> Tensor:
+    """The reference [B, *shape] of a method's declared kind of baseline."""
+    over = x if data is None else data
+    match method.baseline:
+        case "given":
+            return torch.zeros_like(x) if given is None else given
+        case "min":
+            return x.flatten(1).amin(1).reshape(-1, *[1] * (x.dim() - 1)).expand_as(x).clone()
+        case "min-per-feature":
+            return over.amin(0).expand_as(x).clone()
+        case "mean":
+            return over.mean(0).expand_as(x).clone()
+        case _:
+            return torch.zeros_like(x)
+
+
+def _held_to_contract(result: Any, x: Tensor) -> Tensor:
+    if not isinstance(result, Tensor):
+        raise MethodError(f"returned {_a(type(result).__name__)}, expected a torch.Tensor of the shape of x")
+    if result.shape != x.shape:
+        raise MethodError(f"returned shape {tuple(result.shape)} for an input of shape {tuple(x.shape)}")
+    if result.dtype != x.dtype:
+        raise MethodError(f"returned dtype {_plain(result.dtype)} for an input of dtype {_plain(x.dtype)}")
+    if result.device != x.device:
+        raise MethodError(f"returned a tensor on {result.device} for an input on {x.device}")
+    return result.detach()
+
+
+def _first_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else "(no message)"
+
+
+def _a(noun: str) -> str:
+    return f"{'an' if noun[:1].lower() in 'aeiou' else 'a'} {noun}"
+
+
+def _plain(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")

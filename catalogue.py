@@ -1,0 +1,109 @@
+"""What `list` and `explain` say: axioms, methods, families and targets, from their own docstrings and claims."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+
+from . import axioms
+from .axioms.networks.families import SUMMARIES
+from .axioms.networks.rewrites import REWRITES
+from .claims import Claim, Method
+from .errors import UsageError
+from .methods.registry import BUILTIN, GROUPS, resolve
+
+Rows = list[tuple[str, str]]
+
+
+def _first_line(text: str) -> str:
+    return text.strip().partition("\n")[0]
+
+
+def methods() -> Rows:
+    """Built-in methods with their first line."""
+    return [(name, _first_line(method.doc)) for name, method in BUILTIN.items()]
+
+
+def axiom_rows() -> Rows:
+    """Axioms with their variants."""
+    rows = []
+    for axiom in axioms.AXIOMS.values():
+        rows.append((axiom.name, _first_line(axiom.doc).partition(": ")[2]))
+        rows += [(f"  {axiom.full(variant)}", text) for variant, text in axiom.variants.items() if variant]
+    return rows
+
+
+def families() -> Rows:
+    """Families of networks."""
+    return list(SUMMARIES.items())
+
+
+def targets() -> Rows:
+    """What can be given as a TARGET."""
+    return [
+        *GROUPS.items(),
+        ("captum:Class", "a method of Captum, with options in brackets: captum:IntegratedGradients(n_steps=200)"),
+        ("package.module:object", "a callable of your own (the working directory is importable)"),
+        *methods(),
+    ]
+
+
+LISTS: dict[str, Callable[[], Rows]] = {
+    "methods": methods,
+    "axioms": axiom_rows,
+    "families": families,
+    "targets": targets,
+}
+
+
+def explain(name: str) -> str:
+    """The reference page of an axiom, a variant, a method, a family or a rewrite.
+
+    Raises:
+        UsageError: nothing has that name.
+    """
+    if name.partition("/")[0] in axioms.AXIOMS:
+        return _axiom_page(name)
+    if name in SUMMARIES:
+        return f"{name}: {SUMMARIES[name]}"
+    if name in REWRITES:
+        return _axiom_page(f"implementation-invariance/{name}")
+    if name in BUILTIN or ":" in name:
+        return _method_page(resolve(name)[0])
+    known = [*axioms.AXIOMS, *BUILTIN, *SUMMARIES, *REWRITES]
+    raise UsageError(f"nothing is called {name!r}; {axioms.suggestion(name, known)}")
+
+
+def _axiom_page(name: str) -> str:
+    axiom, chosen = axioms.find(name)
+    lines = [name, "=" * len(name), "", axiom.doc.strip(), ""]
+    variants = {v: text for v, text in axiom.variants.items() if v and (chosen is None or v == chosen)}
+    if variants:
+        lines += ["Variants:", *(f"  {axiom.full(v)}: {text}" for v, text in variants.items()), ""]
+    lines.append("Claims of the built-in methods:")
+    for method in BUILTIN.values():
+        for claim in method.claims:
+            if claim.name == axiom.name and (chosen is None or claim.variant in (None, chosen)):
+                lines.append(f"  {method.name}: {_claim_line(claim)}")
+    return "\n".join(lines)
+
+
+def _method_page(method: Method) -> str:
+    lines = [method.name, "=" * len(method.name), "", inspect.cleandoc(method.doc or "(no description)"), ""]
+    kind = {None: "none; sums refer to zeros", "given": "given"}.get(method.baseline, method.baseline)
+    lines.append(f"Baseline: {kind}. Random: {'yes' if method.stochastic else 'no'}.")
+    if not method.claims:
+        return "\n".join([*lines, "", "It declares no claims."])
+    for title, wanted in (("What holds:", "holds"), ("What fails, and why:", "fails")):
+        claims = [claim for claim in method.claims if claim.kind == wanted]
+        if claims:
+            lines += ["", title, *(f"  {_claim_line(claim)}" for claim in claims)]
+    return "\n".join(lines)
+
+
+def _claim_line(claim: Claim) -> str:
+    parts = [f"{claim.kind} {claim.axiom} on {claim.on}"]
+    if claim.tol:
+        parts.append(f"to {claim.tol:g}")
+    why = "; ".join(text for text in (claim.reason, claim.source) if text)
+    return " ".join(parts) + (f": {why}" if why else "")

@@ -1,0 +1,19 @@
+"""The exceptions that users of attribcheck meet."""
+
+from __future__ import annotations
+
+
+class UsageError(Exception):
+    """Wrong usage or unreadable input: one clear line that says what to do. The command line exits with 2."""
+
+
+class MethodError(Exception):
+    """The method under test raised, or returned something that is not an attribution (shape, type, device)."""
+
+
+class Unsupported(NotImplementedError):
+    """Raised by a method that cannot treat a network, instead of answering wrongly."""
+
+
+class NotPreserved(AssertionError):
+    """A rewrite changed the function it must preserve: a defect of attribcheck itself, never of a method."""

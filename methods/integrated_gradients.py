@@ -1,0 +1,335 @@
+"""Integrated gradients, exact on piecewise linear networks and with error-controlled quadrature elsewhere."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import torch
+from scipy.integrate import cubature
+from scipy.optimize.elementwise import find_root
+from torch import Tensor, nn
+
+from ..claims import Claim, fails, holds, method
+from ..errors import Unsupported, UsageError
+from .gradients import input_gradient
+from .kinks import KinkTrace
+
+# Rows of one forward or backward pass along the path.
+_ROWS = 256
+# The quadrature stops when its error estimate is below this share of the largest attribution.
+_ACCURACY = 1e-12
+# And the attributions must add up to f(x) - f(baseline) to this share of the terms of that sum.
+_COMPLETE = 1e-11
+# Inside one linear piece the gradient is constant to rounding; two of its values that differ by more (weighted by the
+# length of the piece, relative to the largest gradient) show that the network is not piecewise linear after all.
+_CONSTANT = 1e-9
+
+
+def integrate_gradients(model: nn.Module, x: Tensor, target: Tensor, baseline: Tensor) -> Tensor:
+    """(x - baseline) times the mean gradient of the target logit on the segment from the baseline to x.
+
+    Args:
+        model: maps [B, *shape] to logits [B, C], in eval mode.
+        x: inputs [B, *shape].
+        target: [B].
+        baseline: [B, *shape].
+
+    Returns:
+        [B, *shape], in units of the output.
+
+    Raises:
+        Unsupported: the integral does not converge to the stated accuracy.
+    """
+    rows = [
+        _one_sample(model, x[b : b + 1], target[b : b + 1], baseline[b : b + 1]) for b in range(len(x))
+    ]
+    return torch.cat(rows) if rows else torch.zeros_like(x)
+
+
+def _one_sample(model: nn.Module, x: Tensor, target: Tensor, baseline: Tensor) -> Tensor:
+    alphas = breakpoints(model, x, baseline)
+    mean = None if alphas is None else _over_pieces(model, x, target, baseline, alphas)
+    if mean is None:
+        mean = _by_quadrature(model, x, target, baseline)
+    return (x - baseline) * mean
+
+
+def _along(x: Tensor, baseline: Tensor, alphas: Tensor) -> Tensor:
+    return baseline + alphas.to(x).reshape(-1, *[1] * (x.dim() - 1)) * (x - baseline)
+
+
+def breakpoints(model: nn.Module, x: Tensor, baseline: Tensor) -> Tensor | None:
+    """Where on the segment from the baseline to x [1, *shape] the network changes its linear piece.
+
+    Between neighbouring points of the list, the deciding quantities of the first k operations keep their signs, so
+    those of operation k + 1 are affine there: their sign changes are found by interpolation. One batched forward pass
+    for each piecewise linear operation.
+
+    Returns:
+        Increasing alphas [P] in float64 from 0 to 1, or None for a network that is not piecewise linear.
+    """
+    alphas = torch.tensor([0.0, 1.0], dtype=torch.float64, device=x.device)
+    k = 0
+    while True:
+        with torch.no_grad(), KinkTrace() as trace:
+            model(trace.watch(_along(x, baseline, alphas)))
+        if not trace.linear:
+            return None
+        if k >= len(trace.deciders):
+            return alphas
+        z = trace.deciders[k].to(torch.float64)
+        left, right = z[:-1], z[1:]
+        crossing = (left * right < 0) & left.isfinite() & right.isfinite()
+        share = torch.where(crossing, left / (left - right), torch.zeros_like(left))
+        roots = alphas[:-1, None] + share * (alphas[1:] - alphas[:-1])[:, None]
+        alphas = torch.cat([alphas, roots[crossing]]).unique()
+        k += 1
+
+
+def _gradients(model: nn.Module, points: Tensor, target: Tensor) -> Tensor:
+    chunks = [
+        input_gradient(model, chunk, target.expand(len(chunk))) for chunk in points.split(_ROWS)
+    ]
+    return torch.cat(chunks)
+
+
+def _over_pieces(model: nn.Module, x: Tensor, target: Tensor, baseline: Tensor, alphas: Tensor) -> Tensor | None:
+    """The mean gradient over linear pieces; None where a gradient turns out not to be constant on its piece."""
+    lengths = alphas[1:] - alphas[:-1]
+    inner = torch.cat([alphas[:-1] + lengths * share for share in (0.3125, 0.6875)])
+    gradients = _gradients(model, _along(x, baseline, inner), target)
+    first, second = gradients.chunk(2)
+    weights = lengths.to(x).reshape(-1, *[1] * (x.dim() - 1))
+    difference = ((first - second).abs() * weights).sum(0).max()
+    scale = gradients.abs().max()
+    slack = _CONSTANT if x.dtype == torch.float64 else 1e-4
+    if float(difference) > slack * float(scale):
+        return None
+    return (weights * (first + second) / 2).sum(0, keepdim=True)
+
+
+def _by_quadrature(model: nn.Module, x: Tensor, target: Tensor, baseline: Tensor) -> Tensor:
+    """The mean gradient by adaptive Gauss-Kronrod quadrature (21 points, SciPy), cut at the kinks of the path.
+
+    A narrow bump between the nodes escapes every error estimate, so the result must also be complete; where it is not,
+    the path is cut finer and the search for kinks repeated.
+    """
+    exact = x.dtype == torch.float64
+    accuracy = _ACCURACY if exact else 1e-6
+
+    def integrand(points: np.ndarray) -> np.ndarray:
+        alphas = torch.from_numpy(points[:, 0].copy()).to(x.device)
+        values = _gradients(model, _along(x, baseline, alphas), target)
+        return values.flatten(1).double().cpu().numpy()
+
+    with torch.no_grad():
+        end, start = (model(point).gather(1, target[:, None]).double() for point in (x, baseline))
+    for cuts in (4, 32, 256):
+        grid = np.linspace(0.0, 1.0, cuts + 1)
+        scale = float(np.abs(integrand(grid[:, None])).max()) or 1.0
+        if not np.isfinite(scale):
+            raise Unsupported("integrated gradients: the gradient is not finite on the path from the baseline")
+        points = np.unique(np.concatenate([grid, _kinks_on(model, x, baseline, 8 * cuts)]))[1:-1]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)
+            result = cubature(
+                integrand, [0.0], [1.0], rule="gk21", rtol=0.0, atol=accuracy * scale, max_subdivisions=2000,
+                points=[np.array([point]) for point in points],
+            )  # fmt: skip
+        mean = torch.from_numpy(result.estimate).reshape(x.shape).to(x)
+        terms = (x - baseline) * mean
+        missing = float((terms.double().sum() - (end - start).sum()).abs())
+        size = float(end.abs() + start.abs() + terms.abs().sum())
+        if result.status == "converged" and missing <= (_COMPLETE if exact else 1e-5) * size:
+            return mean
+    raise Unsupported(f"integrated gradients: the integral did not converge to {accuracy:g}")
+
+
+def _kinks_on(model: nn.Module, x: Tensor, baseline: Tensor, pieces: int) -> np.ndarray:
+    """Where piecewise operations change their piece along the path: sign changes on a grid, refined by root finding."""
+
+    def decided(alphas: np.ndarray) -> Tensor:
+        points = _along(x, baseline, torch.from_numpy(alphas).to(x.device))
+        with torch.no_grad(), KinkTrace() as trace:
+            model(trace.watch(points))
+        if not trace.deciders:
+            return torch.zeros(len(alphas), 0, dtype=torch.float64)
+        return torch.cat([z.double().cpu() for z in trace.deciders], 1)
+
+    grid = np.linspace(0.0, 1.0, pieces + 1)
+    z = decided(grid)
+    left, right = z[:-1], z[1:]
+    interval, column = ((left * right < 0) & left.isfinite() & right.isfinite()).nonzero(as_tuple=True)
+    if not len(interval):
+        return np.empty(0)
+
+    def own(alphas: np.ndarray, which: np.ndarray) -> np.ndarray:
+        flat = np.ravel(alphas)
+        columns = torch.from_numpy(np.ravel(which).astype(np.int64))
+        values = decided(flat).gather(1, columns[:, None])[:, 0]
+        return values.numpy().reshape(np.shape(alphas))
+
+    ends = (grid[interval.numpy()], grid[interval.numpy() + 1])
+    return np.asarray(find_root(own, ends, args=(column.numpy(),)).x)
+
+
+# -- the method with its four baselines --------------------------------------------------------------------------
+
+_LINE = "Sundararajan et al. 2017, Proposition 1; at kinks too: Bolte and Pauwels 2020"
+_ADDITIVE = "Ancona et al. 2018, Proposition 4"
+_CLAIMS = (
+    holds("completeness/delta", on="any", source=_LINE),
+    holds("sensitivity-n/N", on="any", source=_LINE),
+    holds("sensitivity-n", on="linear", source=_ADDITIVE),
+    holds("implementation-invariance", on="any", source="Sundararajan et al. 2017, section 2.2"),
+    holds("dummy", on="any", source="Sundararajan et al. 2017, section 3"),
+    holds("symmetry", on="any", source="Sundararajan et al. 2017, Theorem 1"),
+    fails("sensitivity-n/1", on="product", reason="f = x1 x2 at (1, 1): R = (1/2, 1/2), removing x1 costs 1"),
+    fails("sensitivity-n/n", on="relu", reason="interactions: Ancona et al. 2018, Proposition 4"),
+    fails("sensitivity-n/1", on="smooth", reason="interactions: the mean slope is not the finite difference"),
+)  # fmt: skip
+
+
+def _moves(kind: str, outcome: bool, reason: str) -> Claim:
+    if outcome:
+        return holds(f"input-invariance/{kind}", on="any", source=reason)
+    return fails(f"input-invariance/{kind}", on="any", reason=reason)
+
+
+@method(
+    name="integrated-gradients",
+    baseline="given",
+    claims=[
+        *_CLAIMS,
+        fails("completeness/output", on="relu", reason="the output at the baseline belongs to no feature"),
+        _moves("constant", True, "proved here: the given baseline moves with the input"),
+        _moves("arbitrary", True, "proved here: the given baseline moves with the input"),
+    ],
+)
+def integrated_gradients(model: nn.Module, x: Tensor, target: Tensor, baseline: Tensor | None = None) -> Tensor:
+    """Integrated gradients from a given baseline: R = (x - x0) * integral_0^1 grad f(x0 + a (x - x0)) da.
+
+    Source: Sundararajan et al. 2017, equation 1. (Ancona et al. 2019, equation 19, prints x for x - x0: that form is not
+    complete unless x0 = 0.)
+
+    The integral is exact on piecewise linear networks: the breakpoints of the path are computed layer by layer and the
+    gradient is constant between them. Other networks go through adaptive quadrature with an error estimate.
+
+    What holds: completeness, also at kinks; implementation invariance, dummy and symmetry, unless the path runs inside a
+    kink; every sensitivity-n on linear graphs; input invariance, when the baseline moves with the input.
+    What fails: sensitivity-n for 1 <= n < N as soon as features interact: f = x1 x2 at (1, 1) gives (1/2, 1/2).
+
+    Args:
+        model: maps [B, *shape] to logits [B, C], in eval mode.
+        x: inputs [B, *shape].
+        target: [B], the logit of each sample.
+        baseline: [B, *shape], where the path starts; zeros where None.
+
+    Returns:
+        [B, *shape], in units of the output.
+
+    Raises:
+        Unsupported: the integral does not converge.
+    """
+    return integrate_gradients(model, x, target, torch.zeros_like(x) if baseline is None else baseline)
+
+
+@method(
+    name="integrated-gradients-zero",
+    baseline="zeros",
+    claims=[
+        *_CLAIMS,
+        holds("completeness/output", on="relu-nobias", source="f(0) = 0 without biases"),
+        holds("completeness/output", on="odd-nobias", source="f(0) = 0 for odd functions"),
+        _moves("constant", False, "black stays black when the data move (Kindermans et al. 2019, section 3.2)"),
+        _moves("arbitrary", False, "black stays black when the data move (Kindermans et al. 2019, section 3.2)"),
+    ],
+)
+def integrated_gradients_zero(model: nn.Module, x: Tensor, target: Tensor, baseline: Tensor | None = None) -> Tensor:
+    """Integrated gradients from the zero input.
+
+    Source: Sundararajan et al. 2017, with the black image as a baseline; Ancona et al. 2018.
+
+    What holds: as for `integrated-gradients`, and sum R = f(x) where f(0) = 0. What fails: input invariance, since the
+    reference stays where it is when the data move.
+
+    Args:
+        model: maps [B, *shape] to logits [B, C], in eval mode.
+        x: inputs [B, *shape].
+        target: [B], the logit of each sample.
+        baseline: not used.
+
+    Returns:
+        [B, *shape], in units of the output.
+
+    Raises:
+        Unsupported: the integral does not converge.
+    """
+    return integrate_gradients(model, x, target, torch.zeros_like(x))
+
+
+@method(
+    name="integrated-gradients-min",
+    baseline="min",
+    claims=[
+        *_CLAIMS,
+        _moves("constant", True, "proved here: the minimum of x moves by the same constant"),
+        _moves("arbitrary", False, "the minimum over features does not follow an arbitrary shift"),
+    ],
+)
+def integrated_gradients_min(model: nn.Module, x: Tensor, target: Tensor, baseline: Tensor | None = None) -> Tensor:
+    """Integrated gradients from the smallest value of each sample ("black"), a constant input.
+
+    Source: Kindermans et al. 2019, section 3.2 (the black reference, read as the minimum of the input).
+
+    What holds: as for `integrated-gradients`; input invariance under constant shifts only.
+
+    Args:
+        model: maps [B, *shape] to logits [B, C], in eval mode.
+        x: inputs [B, *shape].
+        target: [B], the logit of each sample.
+        baseline: not used; computed from x.
+
+    Returns:
+        [B, *shape], in units of the output.
+
+    Raises:
+        Unsupported: the integral does not converge.
+    """
+    black = x.flatten(1).amin(1).reshape(-1, *[1] * (x.dim() - 1)).expand_as(x)
+    return integrate_gradients(model, x, target, black)
+
+
+@method(
+    name="integrated-gradients-mean",
+    baseline="mean",
+    claims=[
+        *_CLAIMS,
+        _moves("constant", True, "proved here: the mean of the data moves with the data"),
+        _moves("arbitrary", True, "proved here: the mean of the data moves with the data"),
+    ],
+)
+def integrated_gradients_mean(model: nn.Module, x: Tensor, target: Tensor, baseline: Tensor | None = None) -> Tensor:
+    """Integrated gradients from the mean of the data.
+
+    Source: Kindermans et al. 2019, section 3.2 (a reference that is computed from the data).
+
+    What holds: as for `integrated-gradients`; input invariance under arbitrary shifts, since the mean moves with the data.
+
+    Args:
+        model: maps [B, *shape] to logits [B, C], in eval mode.
+        x: inputs [B, *shape].
+        target: [B], the logit of each sample.
+        baseline: [B, *shape], the mean of the data in each row.
+
+    Returns:
+        [B, *shape], in units of the output.
+
+    Raises:
+        UsageError: no baseline was given: the mean of the data cannot be known from x alone.
+        Unsupported: the integral does not converge.
+    """
+    if baseline is None:
+        raise UsageError("integrated-gradients-mean needs the mean of the data as its baseline")
+    return integrate_gradients(model, x, target, baseline)

@@ -1,0 +1,140 @@
+"""The names under which methods are found: built-in ones, groups, a library's, and the user's own."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ..claims import Method, declaration
+from ..errors import UsageError
+from . import captum_adapter, gradients, integrated_gradients, occlusion
+
+_CATALOGUE = (
+    gradients.gradient,
+    gradients.saliency,
+    gradients.gradient_times_input,
+    integrated_gradients.integrated_gradients,
+    integrated_gradients.integrated_gradients_zero,
+    integrated_gradients.integrated_gradients_min,
+    integrated_gradients.integrated_gradients_mean,
+    occlusion.occlusion_1,
+)
+
+
+def _registered() -> dict[str, Method]:
+    methods: dict[str, Method] = {}
+    for function in _CATALOGUE:
+        declared = declaration(function)
+        assert declared is not None
+        name = declared.name.replace("_", "-")
+        if name in methods:
+            raise ValueError(f"two built-in methods are called {name!r}")
+        imports = f"import attribcheck\n\nattribute = attribcheck.get_method({name!r})"
+        methods[name] = declared.but(name=name, imports=imports)
+    return methods
+
+
+BUILTIN: dict[str, Method] = _registered()
+
+GROUPS = {
+    "builtin": "every built-in method",
+    "captum": "the methods of Captum with claims (needs the extra: pip install 'attribcheck[captum]')",
+}
+
+
+def resolve(target: str) -> list[Method]:
+    """The methods that a TARGET of the command line names.
+
+    Args:
+        target: a built-in method, a group, `captum:Class(option=value, ...)`, or `package.module:object`.
+
+    Raises:
+        UsageError: nothing is found under that name, or it is not callable; one line that says what to do.
+    """
+    target = target.strip()
+    if target == "builtin":
+        return list(BUILTIN.values())
+    if target == "captum":
+        return captum_adapter.claimed_methods()
+    if target in BUILTIN:
+        return [BUILTIN[target]]
+    head, colon, rest = target.partition(":")
+    if head == "captum" and colon:
+        return [captum_adapter.adapt(rest)]
+    if colon:
+        return [_imported(target, head, rest)]
+    from ..axioms import suggestion
+
+    raise UsageError(
+        f"unknown target {target!r}; {suggestion(target, [*BUILTIN, *GROUPS])} "
+        "(a method of your own is written package.module:object)"
+    )
+
+
+def get_method(name: str) -> Method:
+    """One method by its TARGET, to be called as attribute(model, x, target, baseline=None).
+
+    Raises:
+        UsageError: the name is unknown, or names a group.
+    """
+    methods = resolve(name)
+    if len(methods) != 1 or name in GROUPS:
+        raise UsageError(f"{name!r} is a group of {len(methods)} methods; name one of them")
+    return methods[0]
+
+
+def import_object(target: str, what: str = "target") -> Any:
+    """The object that `package.module:object` names; the working directory is importable.
+
+    Raises:
+        UsageError: the module or the object is not found, or importing it fails.
+    """
+    module_name, _, path = target.partition(":")
+    if not module_name or not path:
+        raise UsageError(f"{what} {target!r}: write it as package.module:object")
+    here = str(Path.cwd())
+    if here not in sys.path and "" not in sys.path:
+        sys.path.insert(0, here)
+    try:
+        found: Any = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        if error.name is not None and (module_name + ".").startswith(error.name + "."):
+            raise UsageError(f"{what} {target!r}: there is no module {error.name!r} here or installed") from error
+        raise UsageError(f"{what} {target!r}: importing {module_name} failed: {error}") from error
+    except Exception as error:
+        detail = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else '(no message)'}"
+        raise UsageError(f"{what} {target!r}: importing {module_name} failed: {detail}") from error
+    for part in path.split("."):
+        if not hasattr(found, part):
+            raise UsageError(f"{what} {target!r}: {module_name} has no {path!r}")
+        found = getattr(found, part)
+    return found
+
+
+def _imported(target: str, module_name: str, path: str) -> Method:
+    found = import_object(target)
+    imports = f"from {module_name} import {path.partition('.')[0]}\n\nattribute = {path}"
+    return as_method(found, target, imports)
+
+
+def as_method(found: Any, name: str | None = None, imports: str | None = None) -> Method:
+    """A declared or bare callable as a Method.
+
+    Raises:
+        UsageError: it is not callable.
+    """
+    declared = declaration(found)
+    if declared is not None:
+        return declared.but(name=name or declared.name, imports=imports or declared.imports)
+    if not callable(found):
+        raise UsageError(f"{name or found!r} is not callable: a method is attribute(model, x, target, baseline=None)")
+    own = name or getattr(found, "__name__", type(found).__name__)
+    return Method(own, found, imports=imports, doc=(getattr(found, "__doc__", "") or "").strip())
+
+
+def unique(methods: Sequence[Method]) -> list[Method]:
+    """The methods without repetition, in order."""
+    return list({method.name: method for method in methods}.values())

@@ -1,0 +1,81 @@
+"""The shape of every value of a network given as data, and how its calls follow one another."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from math import prod
+from typing import Any
+
+from .tensors import shape_of
+
+Shape = list[int] | None
+
+_UNARY = {"relu", "leaky_relu", "tanh", "sigmoid", "softplus", "gelu", "affine", "batchnorm"}
+_BINARY = {"add", "sub", "mul", "maximum"}
+
+
+def shapes(network: Mapping[str, Any]) -> dict[str, Shape]:
+    """The shape of each value without the batch, None where it is not known.
+
+    A picture without a shape is better than one with a wrong shape: whatever is not understood gives None.
+    """
+    known: dict[str, Shape] = {"x": list(network["input_shape"])}
+    for call in network["calls"]:
+        layer = network["layers"].get(call["layer"], {"kind": "?"})
+        try:
+            known[call["value"]] = _shape(layer, [known.get(value) for value in call["inputs"]])
+        except (TypeError, ValueError, IndexError, KeyError):
+            known[call["value"]] = None
+    return known
+
+
+def depths(network: Mapping[str, Any]) -> dict[str, int]:
+    """For each value the length of the longest way to it from the input."""
+    depth = {"x": 0}
+    for call in network["calls"]:
+        depth[call["value"]] = 1 + max((depth.get(value, 0) for value in call["inputs"]), default=0)
+    return depth
+
+
+def _shape(layer: Mapping[str, Any], inputs: list[Shape]) -> Shape:
+    kind, first = layer["kind"], inputs[0]
+    if first is None or any(shape is None for shape in inputs):
+        return None
+    if kind == "linear" and len(inputs) == 1:
+        outputs, features = shape_of(layer["weight"])
+        return [*first[:-1], outputs] if features == first[-1] else None
+    if kind in _UNARY and len(inputs) == 1:
+        return first
+    if kind in _BINARY:
+        return first if all(shape == first for shape in inputs) else None
+    if kind == "flatten" and len(inputs) == 1:
+        return [prod(first)]
+    if kind == "permute" and len(first) == 1 and len(layer["order"]) == first[0]:
+        return first
+    if kind in ("conv1d", "conv2d"):
+        channels, _, *window = shape_of(layer["weight"])
+        return _windowed(layer, first, window, {"weight", "bias"}, channels)
+    if kind in ("maxpool1d", "maxpool2d"):
+        size = layer.get("kernel_size", layer.get("kernel"))
+        window = list(size) if isinstance(size, list) else [size] * int(kind[-2])
+        return _windowed(layer, first, window, {"kernel_size", "kernel"}, first[0])
+    return None
+
+
+def _windowed(
+    layer: Mapping[str, Any], first: list[int], window: list[int], own: set[str], channels: int
+) -> Shape:
+    """The shape after a convolution or a pooling; None where it has an option that is not known here."""
+    if set(layer) - own - {"kind", "stride", "padding", "dilation"} or len(first) != len(window) + 1:
+        return None
+
+    def each(key: str, default: list[int]) -> list[int]:
+        value = layer.get(key, default)
+        return list(value) if isinstance(value, list) else [value] * len(window)
+
+    stride = each("stride", window if "pool" in layer["kind"] else [1] * len(window))
+    padding, dilation = each("padding", [0] * len(window)), each("dilation", [1] * len(window))
+    shape = [channels]
+    for size, span, step, pad, wide in zip(first[1:], window, stride, padding, dilation, strict=True):
+        shape.append((size + 2 * pad - wide * (span - 1) - 1) // step + 1)
+    return shape

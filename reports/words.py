@@ -1,0 +1,203 @@
+"""The words and symbols that every report uses: outcomes, counts, figures and the replay line."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import PurePath
+from typing import Any
+
+VERDICTS = ("pass", "fail", "error", "inconclusive", "unclaimed")
+PROBLEMS = ("fail", "error", "inconclusive")
+REPORT_DIR = "attribcheck-report"
+
+# What neither XML 1.0 nor HTML can carry.
+_UNPRINTABLE = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one cell.
+
+    Attributes:
+        key: a CSS class.
+        symbol: tells the outcome without colour.
+        label: tells it in a word or two.
+        sentence: tells it to someone who has not seen the legend.
+        problem: whether it gates.
+    """
+
+    key: str
+    symbol: str
+    label: str
+    sentence: str
+    problem: bool = False
+
+
+_CLAIMED = {
+    ("pass", "holds"): Outcome("holds", "✓", "holds", "The claim that it holds stands."),
+    ("pass", "fails"): Outcome("shown", "✗", "fails as claimed", "The claimed failure was shown."),
+    ("fail", "holds"): Outcome(
+        "refuted", "✖", "refuted", "The claim that it holds is refuted by a counterexample.", True
+    ),
+    ("fail", "fails"): Outcome("refuted", "✖", "not shown", "The claimed failure could not be shown.", True),
+}
+_OPEN = Outcome("open", "?", "inconclusive", "The claim could be neither confirmed nor refuted.", True)
+_ERROR = Outcome(
+    "error", "!", "error", "The method raised, or returned something that is no attribution.", True
+)
+_SEEN = {
+    "holds": Outcome("seen", "(✓)", "holds, unclaimed", "Nothing is claimed; no counterexample was found."),
+    "violated": Outcome(
+        "seen", "(✗)", "violated, unclaimed", "Nothing is claimed; a counterexample was found."
+    ),
+    "not-applicable": Outcome("seen", "(–)", "not applicable", "The axiom does not apply here."),
+    "unsupported": Outcome("seen", "(∅)", "unsupported", "The method refuses every network of the family."),
+    "inconclusive": Outcome(
+        "seen", "(?)", "open, unclaimed", "Nothing is claimed; too little was seen to say."
+    ),
+    "error": Outcome(
+        "seen", "(!)", "error, unclaimed", "Nothing is claimed; the method raised or returned no attribution."
+    ),
+}
+
+LEGEND = (*_CLAIMED.values(), _OPEN, _ERROR, *_SEEN.values())
+
+
+def outcome(result: Mapping[str, Any]) -> Outcome:
+    """The outcome of one result of results.json."""
+    if result["verdict"] == "error":
+        return _ERROR
+    if result["verdict"] == "inconclusive":
+        return _OPEN
+    if result["verdict"] == "unclaimed":
+        return _SEEN[result["observed"]]
+    return _CLAIMED[result["verdict"], result["claim"]]
+
+
+def sanity_outcome(entry: Mapping[str, Any]) -> Outcome:
+    """The outcome of one full-model check, for which no `claim` is recorded."""
+    return {
+        "pass": Outcome("holds", "✓", "stands", "The rule is met."),
+        "fail": Outcome("refuted", "✖", "fails", "The rule is not met.", True),
+        "error": _ERROR,
+        "inconclusive": _OPEN,
+        "unclaimed": Outcome("seen", "(·)", "unclaimed", "Measured; nothing is claimed."),
+    }[entry["verdict"]]
+
+
+def count_verdicts(entries: Iterable[Mapping[str, Any]]) -> dict[str, int]:
+    """How many entries have each verdict, all verdicts present."""
+    counts = Counter(entry["verdict"] for entry in entries)
+    return {verdict: counts[verdict] for verdict in VERDICTS}
+
+
+def stands(document: Mapping[str, Any]) -> bool:
+    """Whether nothing gates: no claim refuted, inconclusive or in error."""
+    return not any(entry["verdict"] in PROBLEMS for entry in (*document["results"], *document["sanity"]))
+
+
+def overall(document: Mapping[str, Any]) -> str:
+    """The whole document in a few sentences."""
+    return " ".join(summary(document))
+
+
+def summary(document: Mapping[str, Any]) -> list[str]:
+    """The whole document in sentences, the one to read first at the front."""
+    sentences = []
+    if document["results"] or not document["sanity"]:
+        sentences += _sentences(document["results"], "claim", "refuted or not shown")
+    if document["sanity"]:
+        sentences += _sentences(document["sanity"], "full-model check", "failed")
+    return sentences
+
+
+def _sentences(entries: Sequence[Mapping[str, Any]], noun: str, fail: str) -> list[str]:
+    counts = count_verdicts(entries)
+    claimed = len(entries) - counts["unclaimed"]
+    if not entries:
+        return [f"No {noun} was checked."]
+    if not claimed:
+        return [f"Nothing was claimed: {plural(counts['unclaimed'], 'observation')}."]
+    seen = [f"{counts['unclaimed']} more observed without a claim."] if counts["unclaimed"] else []
+    fell = claimed - counts["pass"]
+    if not fell:
+        return [f"The one {noun} stands." if claimed == 1 else f"All {claimed} {noun}s stand.", *seen]
+    named = (("fail", fail), ("error", "in error"), ("inconclusive", "inconclusive"))
+    kinds = ", ".join(f"{counts[verdict]} {word}" for verdict, word in named if counts[verdict])
+    verb = "does" if fell == 1 else "do"
+    return [f"{fell} of {plural(claimed, noun)} {verb} not stand: {kinds}.", *seen]
+
+
+def plural(count: int, noun: str) -> str:
+    """The count with its noun: 1 claim, 2 claims."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def number(value: Any) -> str:
+    """A number for reading: exact where that is short, four digits otherwise; None is not finite."""
+    if value is None:
+        return "not finite"
+    if isinstance(value, float):
+        if value.is_integer() and abs(value) < 1e6:
+            return str(int(value))
+        return repr(value) if len(repr(value)) <= 7 else f"{value:.4g}"
+    return str(value)
+
+
+def residual(worst: Mapping[str, Any]) -> str:
+    """The worst residual; 'not finite' where it is flagged so, '-' where there is none."""
+    if worst["residual"] is None:
+        return "not finite" if worst.get("nonfinite") else "-"
+    return number(worst["residual"])
+
+
+def tolerance(worst: Mapping[str, Any]) -> str:
+    """The tolerance; '-' where there is none."""
+    return "-" if worst["tolerance"] is None else number(worst["tolerance"])
+
+
+def against(worst: Mapping[str, Any]) -> str:
+    """The worst residual against the tolerance, in one phrase."""
+    if worst["residual"] is None and not worst.get("nonfinite"):
+        return f"no residual (tolerance {tolerance(worst)})"
+    return f"residual {residual(worst)}, tolerance {tolerance(worst)}"
+
+
+def replay_line(result: Mapping[str, Any], report_dir: str = REPORT_DIR) -> str | None:
+    """The command that evaluates the witness of a result again, None without a saved one."""
+    if not result.get("witness_file") or result["witness"] is None:
+        return None
+    return f"attribcheck replay {shlex.quote((PurePath(report_dir) / result['witness_file']).as_posix())}"
+
+
+def tally(drawn: Any) -> str:
+    """Counts of what was drawn, such as 'small 80, wide 20'."""
+    if not isinstance(drawn, dict):
+        return brief(drawn)
+    parts = []
+    for key, value in drawn.items():
+        parts.append(f"{key}: {tally(value)}" if isinstance(value, dict) else f"{key} {brief(value)}")
+    separator = "; " if any(isinstance(value, dict) for value in drawn.values()) else ", "
+    return separator.join(parts)
+
+
+def brief(value: Any, limit: int = 400) -> str:
+    """Any value of a document as short text; strings as they are, the rest as JSON."""
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= limit else f"{text[:limit]} … ({len(text) - limit} more characters)"
+
+
+def rows_on_one_line(text: str) -> str:
+    """Indented JSON with each list of numbers on one line."""
+    # A raw line break cannot stand inside a JSON string, so this meets only real lists.
+    return re.sub(r'\[\n\s*([^\[\]{}"]*?)\n\s*\]', lambda row: f"[{' '.join(row.group(1).split())}]", text)
+
+
+def printable(text: str) -> str:
+    """The text with every character that HTML and XML cannot carry replaced."""
+    return _UNPRINTABLE.sub("\ufffd", text)

@@ -1,0 +1,260 @@
+"""The runner: cells in, results out. It alone turns searches and replays into verdicts."""
+
+from __future__ import annotations
+
+import multiprocessing
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from . import given as given_models
+from .axioms.cases import GivenModel
+from .axioms.tolerances import TOLERANCE
+from .claims import Method
+from .errors import MethodError, NotPreserved, Unsupported, UsageError
+from .methods.registry import resolve, unique
+from .plan import Cell, Selection, plan
+from .search import Bench, Tally, cell_seed, search
+from .verdicts import Report, Result
+from .witnesses import evaluate, filename, read_case, to_document
+
+# A claim that holds needs at least this share of max_examples in valid cases that say something.
+ENOUGH = 0.5
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a run was asked for; plain data, so that workers can rebuild the same plan.
+
+    targets    TARGETs; empty where methods are given as objects
+    deadline   on time.monotonic's clock of this machine, or None
+    """
+
+    targets: tuple[str, ...] = ()
+    selection: Selection = Selection()
+    max_examples: int = 100
+    seed: int = 0
+    device: str = "cpu"
+    model: str | None = None
+    data: str | None = None
+    deadline: float | None = None
+
+
+Progress = Callable[[int, int, Result], None]
+
+
+def run(
+    options: Options, methods: Sequence[Method] | None = None, jobs: int = 1, progress: Progress | None = None
+) -> Report:
+    """Check the selected claims.
+
+    Args:
+        methods: the methods, where they are objects and not TARGETs (then in this process only).
+        jobs: worker processes; 0: one for each core.
+        progress: called after each cell with (done, total, result), in the order in which cells finish.
+
+    Raises:
+        UsageError: see `plan` and `resolve`.
+    """
+    cells, given = prepared(options, methods)
+    jobs = min(jobs or multiprocessing.cpu_count(), len(cells))
+    if jobs > 1 and methods is None:
+        numbered = _in_workers(options, len(cells), jobs)
+    else:
+        numbered = ((k, run_cell(cell, options, given)) for k, cell in enumerate(cells))
+    results: dict[int, Result] = {}
+    for k, result in numbered:
+        results[k] = result
+        if progress is not None:
+            progress(len(results), len(cells), result)
+    return Report([results[k] for k in range(len(cells))], options.seed, options.max_examples, options.device)
+
+
+def prepared(options: Options, methods: Sequence[Method] | None = None) -> tuple[list[Cell], GivenModel | None]:
+    """The plan of a run, and the user's model where one is given.
+
+    Raises:
+        UsageError: see `plan` and `resolve`; no CUDA device where one is asked for.
+    """
+    if options.device == "cuda" and not torch.cuda.is_available():
+        raise UsageError("--device cuda: torch sees no CUDA device here; use --device cpu")
+    given = None
+    if options.model is not None:
+        given = given_models.load(options.model, options.data)
+    found = unique([m for target in options.targets for m in resolve(target)]) if methods is None else methods
+    return plan(found, options.selection, given is not None), given
+
+
+# -- workers -------------------------------------------------------------------------------------------------
+
+_WORKER: tuple[Options, list[Cell], GivenModel | None] | None = None
+
+
+def one_thread_each() -> None:
+    """For a worker among several: their threads would wait for each other (ten times slower on four cores)."""
+    if torch.get_num_threads() > 1:
+        torch.set_num_threads(1)
+
+
+def _start(options: Options) -> None:
+    global _WORKER
+    one_thread_each()
+    _WORKER = (options, *prepared(options))
+
+
+def _run_numbered(k: int) -> tuple[int, Result]:
+    assert _WORKER is not None
+    options, cells, given = _WORKER
+    return k, run_cell(cells[k], options, given)
+
+
+def _in_workers(options: Options, n_cells: int, jobs: int) -> Iterator[tuple[int, Result]]:
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(jobs, mp_context=context, initializer=_start, initargs=(options,)) as pool:
+        for future in as_completed([pool.submit(_run_numbered, k) for k in range(n_cells)]):
+            yield future.result()
+
+
+# -- one cell ------------------------------------------------------------------------------------------------
+
+
+def run_cell(cell: Cell, options: Options, given: GivenModel | None = None) -> Result:
+    """Check one cell: replay its pinned witness, or search; then the verdict."""
+    start = time.perf_counter()
+    claim, method = cell.claim, cell.method
+    seed = cell_seed(options.seed, method.name, cell.label, cell.family)
+    result = Result(
+        method=method.name,
+        axiom=cell.label,
+        family=cell.family,
+        claim=claim.kind if claim else None,
+        reason=claim.reason if claim else None,
+        source=claim.source if claim else None,
+        seed=seed,
+    )
+    try:
+        if claim is not None and claim.witness is not None:
+            _replay_pinned(cell, options, given, result)
+        else:
+            for variant in cell.variants:
+                _search(cell, variant, options, given, seed, result)
+                if result.observed in ("violated", "error") or result.note:
+                    break
+    except NotPreserved as error:
+        result.observed, result.note = "error", f"a defect of attribcheck, please report it: {error}"
+    result.verdict = _verdict(result)
+    result.seconds = round(time.perf_counter() - start, 3)
+    return result
+
+
+def _verdict(result: Result) -> str:
+    if result.observed == "error":
+        return "error"
+    if result.claim is None:
+        return "unclaimed"
+    if result.observed in ("inconclusive", "unsupported", "not-applicable"):
+        return "inconclusive"
+    shown = "holds" if result.claim == "holds" else "violated"
+    if result.observed != shown and result.claim == "fails" and not result.note:
+        result.note = "the claimed failure could not be shown: no counterexample among the cases drawn"
+    return "pass" if result.observed == shown else "fail"
+
+
+def _search(
+    cell: Cell, variant: str, options: Options, given: GivenModel | None, seed: int, result: Result
+) -> None:
+    tol = cell.claim.tol if cell.claim else None
+    bench = Bench(cell.axiom, variant, cell.method, cell.family, tol, options.device, given, options.deadline)
+    tally = search(bench, options.max_examples, seed)
+    result.examples += tally.examples
+    result.discarded += tally.discarded
+    result.unsupported += tally.unsupported
+    result.vacuous += tally.vacuous
+    for name, count in tally.drawn.items():
+        if count:
+            result.drawn[name] = result.drawn.get(name, 0) + count
+    result.worst = _worst(tally, tol)
+    if tally.error is not None:
+        result.observed = "error"
+        where = f" (smallest network: {_in_one_line(tally.violated)})" if tally.violated is not None else ""
+        result.note = tally.error + where
+    elif tally.flaky:
+        result.observed = "inconclusive"
+        result.note = "the method answers differently on the same case; declare stochastic=True if it draws random numbers"
+    elif tally.violated is not None:
+        result.observed = "violated"
+        result.axiom = cell.axiom.full(variant)
+        try:
+            result.witness = to_document(
+                cell.axiom, variant, cell.method, cell.family, tally.violated, tol, options.device, given
+            )
+        except (MethodError, Unsupported) as error:
+            result.observed, result.note = "inconclusive", f"the counterexample could not be evaluated again: {error}"
+            return
+        result.witness_file = "witnesses/" + filename(cell.method.name, result.axiom, cell.family)
+        if not tally.nonfinite:
+            tally.saw(result.witness["figures"]["residual"])
+            result.worst = _worst(tally, tol)
+    elif tally.cut:
+        result.observed, result.note = "inconclusive", "cut off by --max-time"
+    elif tally.examples == 0 and tally.unsupported:
+        result.observed, result.note = "unsupported", "the method refused every network that was drawn"
+    elif tally.examples - tally.vacuous < ENOUGH * options.max_examples:
+        result.observed = "inconclusive"
+        result.note = (
+            f"only {tally.examples - tally.vacuous} of {options.max_examples} cases were valid and said something"
+            f" ({tally.discarded} discarded, {tally.unsupported} refused, {tally.vacuous} vacuous)"
+        )
+    else:
+        result.observed = "holds"
+        if tol is not None and tally.residual is not None and tally.residual <= TOLERANCE["float64"]:
+            result.note = f"the claim is weaker than what was seen: it holds without the stated tolerance {tol:g}"
+
+
+def _worst(tally: Tally, tol: float | None) -> dict[str, object]:
+    return {
+        "residual": tally.residual,
+        "tolerance": tally.tolerance or max(TOLERANCE["float64"], tol or 0.0),
+        **({"nonfinite": True} if tally.nonfinite else {}),
+    }
+
+
+def _in_one_line(case: object) -> str:
+    return " ".join(repr(case).split())[:300]
+
+
+def _replay_pinned(cell: Cell, options: Options, given: GivenModel | None, result: Result) -> None:
+    """Evaluate the pinned witness of a claimed failure: deterministic, and no search."""
+    from .reports.document import load_witness
+
+    assert cell.claim is not None and cell.claim.witness is not None
+    document = load_witness(Path(cell.claim.witness))
+    axiom, variant, case = read_case(document)
+    if axiom is not cell.axiom or variant not in cell.variants:
+        raise UsageError(f"{cell.claim.witness}: the pinned witness is one of {axiom.full(variant)}, not {cell.label}")
+    try:
+        judgement, _, _ = evaluate(axiom, variant, cell.method, case, cell.claim.tol, options.device, given)
+    except (MethodError, Unsupported) as error:
+        result.observed, result.note = "error", f"on the pinned witness: {error}"
+        return
+    result.examples, result.axiom = 1, axiom.full(variant)
+    result.worst = {
+        "residual": judgement.residual,
+        "tolerance": judgement.tolerance,
+        **({"nonfinite": True} if judgement.residual is None else {}),
+    }
+    if not judgement.violated:
+        result.observed, result.note = "holds", "the pinned witness is stale: it no longer shows the failure"
+        return
+    result.observed, result.note = "violated", "shown by the pinned witness"
+    result.witness = to_document(
+        axiom, variant, cell.method, cell.family, case, cell.claim.tol, options.device, given
+    )
+    result.witness_file = "witnesses/" + filename(cell.method.name, result.axiom, cell.family)
+
+
+__all__ = ["ENOUGH", "Options", "Tally", "prepared", "run", "run_cell"]

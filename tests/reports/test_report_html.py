@@ -1,0 +1,252 @@
+"""The HTML report: well formed, alone, complete and safe."""
+
+from __future__ import annotations
+
+import re
+from html.parser import HTMLParser
+from typing import Any
+
+import pytest
+
+from attribcheck.reports import html
+
+VOID = {"meta", "input", "br", "img", "link", "hr"}
+
+
+class Page(HTMLParser):
+    """The elements of a page, with a check that each is closed in order."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.texts: list[str] = []
+        self.feed(text)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+        assert len(dict(attrs)) == len(attrs), f"an attribute of {tag} is given twice"
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if self.open and self.open[-1] not in ("script", "style"):
+            self.texts.append(data)
+
+    def all(self, tag: str, class_: str = "") -> list[dict[str, str | None]]:
+        """The attributes of the elements with this tag and class."""
+        found = [attributes for name, attributes in self.elements if name == tag]
+        return [each for each in found if class_ in (each.get("class") or "").split()] if class_ else found
+
+    @property
+    def text(self) -> str:
+        """What a reader reads, on one line."""
+        return " ".join(" ".join(self.texts).split())
+
+
+@pytest.fixture
+def page(document: dict[str, Any]) -> Page:
+    return Page(html.render(document))
+
+
+def test_nothing_is_loaded_from_outside(document: dict[str, Any], page: Page) -> None:
+    for tag, attributes in page.elements:
+        for name in ("src", "href", "action", "data", "poster", "srcset", "xlink:href"):
+            value = attributes.get(name)
+            assert value is None or value.startswith(("#", "data:image/png;base64,")), (tag, value)
+    assert not page.all("link")
+    style = re.findall(r"<style>(.*?)</style>", html.render(document), re.DOTALL)
+    assert len(style) == 1
+    assert "url(" not in style[0]
+    assert "@import" not in style[0]
+    (policy,) = [meta["content"] for meta in page.all("meta") if meta.get("http-equiv")]
+    assert policy is not None
+    assert policy.startswith("default-src 'none'")
+
+
+def test_the_only_script_is_the_one_that_the_policy_names(document: dict[str, Any], page: Page) -> None:
+    import base64
+    import hashlib
+
+    assert len(page.all("script")) == 1
+    (script,) = re.findall(r"<script>(.*?)</script>", html.render(document), re.DOTALL)
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    (policy,) = [meta["content"] for meta in page.all("meta") if meta.get("http-equiv")]
+    assert f"script-src 'sha256-{digest}'" in (policy or "")
+    assert not [
+        attributes for _, attributes in page.elements if any(name.startswith("on") for name in attributes)
+    ]
+
+
+def test_every_cell_has_one_chip_and_one_panel(document: dict[str, Any], page: Page) -> None:
+    panels = [panel["id"] for panel in page.all("article", "panel")]
+    assert len(panels) == len(set(panels)) == len(document["results"])
+    chips = [chip for chip in page.all("a", "chip") if chip.get("title")]
+    assert sorted(chip["href"] or "" for chip in chips) == sorted(f"#{panel}" for panel in panels)
+    for result in document["results"]:
+        start = f"{result['method']} {result['axiom']} [{result['family']}]: "
+        assert len([chip for chip in chips if (chip["title"] or "").startswith(start)]) == 1, start
+
+
+def test_ids_are_unique_and_every_anchor_has_its_target(page: Page) -> None:
+    ids = [attributes["id"] for _, attributes in page.elements if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    targets = {link["href"] for link in page.all("a")} - {"#-"}
+    assert targets <= {f"#{each}" for each in ids}
+
+
+def test_methods_whose_anchors_would_clash_keep_their_own(document: dict[str, Any]) -> None:
+    first = document["results"][0]
+    document["results"] = [{**first, "method": "a:b"}, {**first, "method": "a-b"}]
+    assert [panel["id"] for panel in Page(html.render(document)).all("article")] == [
+        "a-b--dummy--any",
+        "a-b--dummy--any--2",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("anchor", "symbol", "label", "problem"),
+    [
+        ("gradient--dummy--any", "✓", "holds", False),
+        ("gradient--completeness-delta--relu", "✗", "fails as claimed", False),
+        ("gradient--sensitivity-n-N-1--relu", "(✗)", "violated, unclaimed", False),
+        ("gradient--sensitivity-n-1--relu", "(–)", "not applicable", False),
+        ("captum-DeepLift--dummy--relu", "(✓)", "holds, unclaimed", False),
+        ("captum-DeepLift--dummy--attention", "(∅)", "unsupported", False),
+        ("captum-DeepLift--completeness-delta--product", "✖", "refuted", True),
+        ("lrp-epsilon--completeness-output--relu-nobias", "✖", "not shown", True),
+        ("mine-method--dummy--relu", "!", "error", True),
+        ("mine-method--symmetry--relu", "?", "inconclusive", True),
+    ],
+)
+def test_outcomes_are_told_apart_without_colour(
+    document: dict[str, Any], anchor: str, symbol: str, label: str, problem: bool
+) -> None:
+    text = html.render(document)
+    (chip,) = re.findall(rf'<a class="chip [a-z]+" href="#{re.escape(anchor)}" title="[^"]*">(.*?)</a>', text)
+    assert chip.split()[0] == symbol
+    (title,) = re.findall(rf'href="#{re.escape(anchor)}" title="([^"]*)"', text)
+    assert title.endswith(f": {label}")
+    fell = text[text.index('id="fell"') : text.index('id="matrix"')]
+    assert (f'href="#{anchor}"' in fell) is problem
+    assert (f"<b>{label}</b>" in chip) is problem
+
+
+def test_what_fell_comes_first_with_residual_note_and_replay_line(document: dict[str, Any]) -> None:
+    text = html.render(document, "my report")
+    fell = text[text.index('id="fell"') : text.index('id="matrix"')]
+    assert fell.count("<li") == 9 + 1, "the full-model check that failed is the last"
+    assert 'href="#check-1"' in fell
+    assert "residual 0.333, tolerance 1e-10" in fell
+    assert "residual not finite, tolerance 1e-10" in fell
+    assert "no residual (tolerance 1e-10)" in fell
+    assert "returned shape (2,) for an input of shape (2, 3)" in fell
+    witness = "witnesses/captum-DeepLift--completeness-delta--product.json"
+    assert f"attribcheck replay &#39;my report/{witness}&#39;" in fell
+
+
+def test_the_heading_says_what_stands(document: dict[str, Any], page: Page) -> None:
+    said = "9 of 12 claims do not stand: 7 refuted or not shown, 1 in error, 1 inconclusive."
+    assert said in page.text
+    assert "4 more observed without a claim." in page.text
+    assert "1 of 2 full-model checks does not stand: 1 failed." in page.text
+    document["results"] = [result for result in document["results"] if result["verdict"] == "pass"]
+    document["sanity"] = []
+    good = Page(html.render(document))
+    assert "✓ All 3 claims stand." in good.text
+    assert "Nothing: no claim is refuted, in error or inconclusive." in good.text
+    document["results"] = []
+    assert "No claim was checked." in Page(html.render(document)).text
+
+
+def test_axioms_are_grouped_and_variants_appear_only_where_present(page: Page) -> None:
+    groups = [(head["colspan"]) for head in page.all("th", "axiom")]
+    assert groups == ["1", "1", "2", "2", "1", "1"]
+    assert "/delta /output" in page.text
+    assert "/n " not in page.text
+
+
+def test_a_panel_holds_every_figure(document: dict[str, Any]) -> None:
+    text = html.render(document)
+    start = text.index('id="gradient--completeness-delta--relu"')
+    panel = " ".join(re.sub(r"<[^>]*>", " ", text[start : text.index("</article>", start)]).split())
+    for part in (
+        "a gradient is not in units of the output",
+        "Ancona 2018, section 3",
+        "observed violated",
+        "verdict pass",
+        "0.3333 against a tolerance of 1e-10: 3.3e+09 times the tolerance",
+        "100 (4 vacuous, 0 unsupported, 3 discarded)",
+        "small 80, wide 20",
+        "sum of R against f(x) - f(baseline)",
+        "1.5 3 1.5",
+        "x[0] 2 0 2",
+        "import torch from torch import nn",
+        "&#34;kind&#34;: &#34;mul&#34;",
+        "attribcheck replay attribcheck-report/witnesses/gradient--completeness-delta--relu.json",
+    ):
+        assert part in panel, part
+
+
+def test_hostile_text_stays_text(document: dict[str, Any], page: Page) -> None:
+    text = html.render(document)
+    assert "alert(1)" in page.text
+    for each in range(1, 6):
+        assert f"<script>alert({each})" not in text
+        assert f"alert({each})" in text or each == 2, "the text is there, escaped"
+    assert not [image for image in page.all("img") if not (image["src"] or "").startswith("data:image/png")]
+    assert "\x1b" not in text
+
+
+def test_no_json_of_python_leaks(page: Page) -> None:
+    for leak in ("NaN", "None", "nan,", "{'", "Undefined", "<attribcheck"):
+        assert leak not in page.text, leak
+
+
+def test_large_inputs_are_images_not_tables(page: Page) -> None:
+    images = page.all("img")
+    assert [image["alt"] for image in images if image["width"] == "140"] == [
+        "x, from 0 to 1",
+        "attribution, from -0.947 to 0.801",
+    ]
+    assert "x[0, 0, 0]" not in page.text
+
+
+def test_sanity_is_shown_only_where_there_is_some(document: dict[str, Any], page: Page) -> None:
+    assert "Full-model checks" in page.text
+    assert "Spearman of |R|, top two layers 0.73 [0.69, 0.77]" in page.text
+    assert "0.8 Khakzar 2020, Fig. 4" in page.text
+    assert len(page.all("polyline")) == 1
+    document["sanity"] = []
+    assert "Full-model checks" not in Page(html.render(document)).text
+
+
+def test_a_run_of_full_model_checks_alone_has_no_matrix(document: dict[str, Any]) -> None:
+    document["results"], document["max_examples"] = [], None
+    page = Page(html.render(document))
+    assert not page.all("table", "matrix")
+    assert "✖ 1 of 2 full-model checks does not stand: 1 failed." in page.text
+
+
+def test_optional_parts_may_be_missing(document: dict[str, Any]) -> None:
+    for result in document["results"]:
+        del result["drawn"], result["witness_file"]
+        if result["witness"]:
+            for key in ("options", "drawn", "data"):
+                del result["witness"][key]
+            del result["witness"]["figures"]["attribution"]
+    page = Page(html.render(document))
+    assert "attribcheck replay" not in page.text
+    assert len(page.all("article", "panel")) == len(document["results"])
+
+
+def test_two_renderings_are_the_same(document: dict[str, Any]) -> None:
+    assert html.render(document) == html.render(document)

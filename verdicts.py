@@ -1,0 +1,148 @@
+"""Results and reports as objects: what `check` returns, and the document that is written. No torch here."""
+
+from __future__ import annotations
+
+import datetime
+import platform
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+SCHEMA_VERSION = 1
+
+
+@dataclass
+class Result:
+    """One checked cell: a method, an axiom's variant, a family; the fields of results.json.
+
+    claim      "holds" | "fails" | None
+    observed   "holds" | "violated" | "unsupported" | "not-applicable" | "error" | "inconclusive"
+    verdict    "pass" | "fail" | "inconclusive" | "error" | "unclaimed"
+    worst      {"residual": the largest seen, or None, "tolerance": ...}, with "nonfinite": True where it was NaN or inf
+    """
+
+    method: str
+    axiom: str
+    family: str
+    claim: str | None = None
+    reason: str | None = None
+    source: str | None = None
+    observed: str = "inconclusive"
+    verdict: str = "inconclusive"
+    examples: int = 0
+    discarded: int = 0
+    unsupported: int = 0
+    vacuous: int = 0
+    seconds: float = 0.0
+    seed: int = 0
+    worst: dict[str, Any] = field(default_factory=lambda: {"residual": None, "tolerance": None})
+    drawn: dict[str, int] = field(default_factory=dict)
+    witness: dict[str, Any] | None = None
+    witness_file: str | None = None
+    note: str | None = None
+
+    @property
+    def id(self) -> str:
+        """A name for people: axiom/variant[method-family]."""
+        return f"{self.axiom}[{self.method}-{self.family}]"
+
+    def line(self) -> str:
+        """One line for a terminal."""
+        claim = {"holds": "claimed to hold", "fails": "claimed to fail", None: "observed"}[self.claim]
+        figures = ""
+        if self.observed in ("holds", "violated") and self.worst["tolerance"] is not None:
+            figures = f"; residual {residual_text(self.worst)} against {self.worst['tolerance']:.0e}"
+        note = f"; {self.note}" if self.note else ""
+        return f"{self.id}: {claim}, {self.observed}{figures}{note}"
+
+
+def residual_text(worst: dict[str, Any]) -> str:
+    """A residual for people."""
+    if worst.get("nonfinite"):
+        return "not finite"
+    return "-" if worst["residual"] is None else f"{worst['residual']:.3g}"
+
+
+@dataclass
+class Report:
+    """All results of one run.
+
+    ok: every claim stands (nothing failed, erred or stayed inconclusive).
+    """
+
+    results: list[Result]
+    seed: int = 0
+    max_examples: int = 100
+    device: str = "cpu"
+
+    @property
+    def ok(self) -> bool:
+        """Whether every claim stands; an error in an unclaimed cell counts too."""
+        return all(result.verdict in ("pass", "unclaimed") for result in self.results)
+
+    @property
+    def exit_code(self) -> int:
+        """0: every claim stands; 1: a claim fell or stayed open; 2: a method erred."""
+        verdicts = {result.verdict for result in self.results}
+        return 2 if "error" in verdicts else 1 if verdicts & {"fail", "inconclusive"} else 0
+
+    def count(self, verdict: str) -> int:
+        """How many results have a verdict."""
+        return sum(result.verdict == verdict for result in self.results)
+
+    def summary(self) -> str:
+        """One line: how many claims stand, and what else there is."""
+        parts = [f"{self.count(v)} {w}" for v, w in _WORDS if self.count(v)]
+        return f"{len(self.results)} checked: {', '.join(parts) if parts else 'nothing'}"
+
+    def document(self) -> dict[str, Any]:
+        """The content of results.json (see reports/schema)."""
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            "seed": self.seed,
+            "max_examples": self.max_examples,
+            "environment": environment(self.device),
+            "results": [asdict(result) for result in self.results],
+            "sanity": [],
+        }
+
+    def save(self, path: str | Path) -> None:
+        """Write results.json to a path (strict JSON, atomically)."""
+        from .reports.document import dump
+
+        dump(self.document(), Path(path))
+
+    def __str__(self) -> str:
+        lines = [result.line() for result in self.results if result.verdict not in ("pass",)]
+        return "\n".join([*lines, self.summary()])
+
+
+_WORDS = (
+    ("pass", "as claimed"),
+    ("fail", "refuted or not shown"),
+    ("inconclusive", "inconclusive"),
+    ("error", "in error"),
+    ("unclaimed", "observed without a claim"),
+)
+
+
+def environment(device: str) -> dict[str, str]:
+    """The versions that a reader needs to run it again."""
+    from . import __version__
+
+    known = {"attribcheck": __version__, "python": platform.python_version()}
+    for name in ("torch", "hypothesis", "captum"):
+        try:
+            known[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return {**known, "device": device, "platform": platform.platform()}
+
+
+def merged(reports: Sequence[Report]) -> Report:
+    """One report out of several of one run (from parallel workers)."""
+    first = reports[0]
+    return Report([r for report in reports for r in report.results], first.seed, first.max_examples, first.device)

@@ -1,0 +1,108 @@
+"""Counterexamples as documents that stand alone: written, read, evaluated again, and told as a script."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from . import axioms
+from .axioms.axiom import Axiom
+from .axioms.cases import Case, GivenModel
+from .axioms.comparison import Comparison
+from .axioms.networks.build import magnitude
+from .axioms.networks.spec import Network
+from .axioms.script import script
+from .axioms.tolerances import Judgement, judge
+from .axioms.trial import Trial
+from .claims import Method
+from .errors import UsageError
+
+SCHEMA_VERSION = 1
+
+
+def evaluate(
+    axiom: Axiom, variant: str, method: Method, case: Case, tol: float | None, device: str, given: GivenModel | None
+) -> tuple[Judgement, Comparison, Trial]:
+    """One method on one case of one axiom.
+
+    Raises:
+        Unsupported, MethodError: see Trial.attribute.
+    """
+    trial = Trial(method, case, device, given)
+    comparison = axiom.residual(variant, trial)
+    return judge(comparison, case.dtype, tol, _magnitude(axiom, variant, trial)), comparison, trial
+
+
+def _magnitude(axiom: Axiom, variant: str, trial: Trial) -> Any:
+    """The path magnitude over all networks that a check evaluates, or None for a user's model."""
+    cases = axiom.evaluated(variant, trial.case)
+    networks = [(case.network, case) for case in cases if isinstance(case.network, Network)]
+    if len(networks) < len(cases):
+        return None
+    # The reference enters as well as x: completeness subtracts the output there.
+    return lambda: max(
+        magnitude(network, torch.maximum(trial.tensor(case.x).abs(), trial.reference(case).abs()).cpu())
+        for network, case in networks
+    )
+
+
+def to_document(
+    axiom: Axiom, variant: str, method: Method, family: str, case: Case, tol: float | None, device: str,
+    given: GivenModel | None,
+) -> dict[str, Any]:
+    """The witness of a violated case, with its figures and its script.
+
+    Raises:
+        Unsupported, MethodError: the method does not answer on this case (any more).
+    """  # fmt: skip
+    judgement, comparison, trial = evaluate(axiom, variant, method, case, tol, device, given)
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "method": method.name,
+        "axiom": axiom.full(variant),
+        "family": family,
+        **case.to_json(),
+        "figures": {
+            "what": comparison.what,
+            "expected": _finite(comparison.expected.tolist()),
+            "obtained": _finite(comparison.obtained.tolist()),
+            "residual": judgement.residual,
+            "tolerance": judgement.tolerance,
+            "attribution": _finite(trial.attribute().tolist()),
+        },
+        "script": script(axiom, variant, method, case, judgement.tolerance),
+    }
+
+
+def _finite(value: Any) -> Any:
+    """Nested lists with None where a number is not finite (strict JSON has no NaN)."""
+    if isinstance(value, list):
+        return [_finite(item) for item in value]
+    return value if value == value and abs(value) != float("inf") else None
+
+
+def read_case(document: Mapping[str, Any]) -> tuple[Axiom, str, Case]:
+    """The axiom, the variant and the case of a witness document.
+
+    Raises:
+        UsageError: the document does not describe them.
+    """
+    axiom, variant = axioms.find(document["axiom"])
+    if variant is None:
+        if "" not in axiom.variants:
+            raise UsageError(f"witness: {document['axiom']!r} names no variant")
+        variant = ""
+    case = Case.from_json(document)
+    missing = [name for name in axiom.draws if name not in case.drawn]
+    if missing:
+        raise UsageError(f"witness: a case of {axiom.name} needs drawn.{missing[0]}")
+    return axiom, variant, case
+
+
+def filename(method: str, axiom: str, family: str) -> str:
+    """A file name for a witness: unique for each cell, and safe on any file system."""
+    parts = [re.sub(r"[^A-Za-z0-9._-]+", "-", part).strip("-") for part in (method, axiom, family)]
+    return "--".join(parts) + ".json"
