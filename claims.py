@@ -164,7 +164,7 @@ def method(
     def declare(f: Callable[..., Any]) -> Callable[..., Any]:
         if not callable(f):
             raise UsageError(f"@method decorates a callable attribute(model, x, target, baseline), not {f!r}")
-        declared = name or getattr(f, "__name__", type(f).__name__)
+        declared = name or str(getattr(f, "__name__", type(f).__name__))
 
         @functools.wraps(f)
         def call(*args: Any, **kwargs: Any) -> Any:

@@ -13,7 +13,7 @@ import click
 from .errors import UsageError
 
 if TYPE_CHECKING:
-    from .runner import Options, Progress
+    from .runner import Options
     from .verdicts import Report, Result
 
 REPORT_DIR = "attribcheck-report"
@@ -52,7 +52,9 @@ class _Positive(click.ParamType):
         except (TypeError, ValueError):
             self.fail(f"{value!r} is not a {'whole ' if self.whole else ''}number", param, ctx)
         if not self.at_least <= number < float("inf"):
-            self.fail(f"{value} is not {'at least ' + str(self.at_least) if self.whole else 'a positive number'}", param, ctx)
+            self.fail(
+                f"{value} is not {'at least ' + str(self.at_least) if self.whole else 'a positive number'}", param, ctx
+            )
         return number
 
 
@@ -74,7 +76,9 @@ class _Positive(click.ParamType):
 @click.option("--data", metavar="MODULE:BATCH", help="Inputs [M, ...] from which its cases are drawn.")
 @click.option("--report", "formats", default="html,json", show_default=True, metavar="FORMATS",
               help="html, json, junit, md; separated by commas.")  # fmt: skip
-@click.option("--report-dir", type=click.Path(path_type=Path), default=Path(REPORT_DIR), show_default=True, metavar="DIR")
+@click.option(
+    "--report-dir", type=click.Path(path_type=Path), default=Path(REPORT_DIR), show_default=True, metavar="DIR"
+)
 @click.option("--no-color", is_flag=True, help="Plain text.")
 @click.option("-q", "--quiet", is_flag=True, help="Only the summary.")
 @click.option("-v", "--verbose", is_flag=True, help="One line for each cell.")
@@ -152,7 +156,9 @@ class Terminal:
         from .runner import run as run_cells
 
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-        with Progress(*columns, console=self.err, transient=True, disable=self.quiet or not self.err.is_terminal) as bar:
+        with Progress(
+            *columns, console=self.err, transient=True, disable=self.quiet or not self.err.is_terminal
+        ) as bar:
             task = bar.add_task("preparing", total=None)
 
             def progress(done: int, total: int, result: Result) -> None:
@@ -180,7 +186,9 @@ class Terminal:
                     if result.witness is not None and result.verdict == "fail":
                         figures = result.witness["figures"]
                         self.out.print(f"    {figures['what']}", markup=False)
-                        self.out.print(f"    expected {figures['expected']}  obtained {figures['obtained']}", markup=False)
+                        self.out.print(
+                            f"    expected {figures['expected']}  obtained {figures['obtained']}", markup=False
+                        )
                         self.out.print(f"    {replay_line(_as_dict(result), str(report_dir))}", markup=False)
         self.out.print(report.summary(), markup=False)
         if not self.quiet:

@@ -72,7 +72,9 @@ def plan(methods: Sequence[Method], selection: Selection, has_model: bool = Fals
     cells = [cell for method in methods for cell in _cells_of(method, selection, has_model)]
     if not cells:
         names = ", ".join(method.name for method in methods)
-        raise UsageError(f"the selection matches nothing for {names}: no claim fits (add --observe to check unclaimed cells)")
+        raise UsageError(
+            f"the selection matches nothing for {names}: no claim fits (add --observe to check unclaimed cells)"
+        )
     return cells
 
 

@@ -149,7 +149,7 @@ class _Collected:
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Take the result out of an item's report (also of one that ran in another process)."""
         if report.when == "call":
-            self.results += [value for name, value in report.user_properties if name == _PROPERTY]
+            self.results += [dict(value) for name, value in report.user_properties if name == _PROPERTY]  # type: ignore[call-overload]
             report.user_properties[:] = [p for p in report.user_properties if p[0] != _PROPERTY]
 
     @pytest.hookimpl(trylast=True)

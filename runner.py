@@ -6,7 +6,7 @@ import multiprocessing
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -35,7 +35,7 @@ class Options:
     """
 
     targets: tuple[str, ...] = ()
-    selection: Selection = Selection()
+    selection: Selection = field(default_factory=Selection)
     max_examples: int = 100
     seed: int = 0
     device: str = "cpu"
@@ -164,9 +164,7 @@ def _verdict(result: Result) -> str:
     return "pass" if result.observed == shown else "fail"
 
 
-def _search(
-    cell: Cell, variant: str, options: Options, given: GivenModel | None, seed: int, result: Result
-) -> None:
+def _search(cell: Cell, variant: str, options: Options, given: GivenModel | None, seed: int, result: Result) -> None:
     tol = cell.claim.tol if cell.claim else None
     bench = Bench(cell.axiom, variant, cell.method, cell.family, tol, options.device, given, options.deadline)
     tally = search(bench, options.max_examples, seed)
@@ -184,7 +182,9 @@ def _search(
         result.note = tally.error + where
     elif tally.flaky:
         result.observed = "inconclusive"
-        result.note = "the method answers differently on the same case; declare stochastic=True if it draws random numbers"
+        result.note = (
+            "the method answers differently on the same case; declare stochastic=True if it draws random numbers"
+        )
     elif tally.violated is not None:
         result.observed = "violated"
         result.axiom = cell.axiom.full(variant)
@@ -251,9 +251,7 @@ def _replay_pinned(cell: Cell, options: Options, given: GivenModel | None, resul
         result.observed, result.note = "holds", "the pinned witness is stale: it no longer shows the failure"
         return
     result.observed, result.note = "violated", "shown by the pinned witness"
-    result.witness = to_document(
-        axiom, variant, cell.method, cell.family, case, cell.claim.tol, options.device, given
-    )
+    result.witness = to_document(axiom, variant, cell.method, cell.family, case, cell.claim.tol, options.device, given)
     result.witness_file = "witnesses/" + filename(cell.method.name, result.axiom, cell.family)
 
 

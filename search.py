@@ -96,9 +96,7 @@ class Bench:
             x = trial.tensor(each.x, each).double()
             if on_kink(each.network, x):
                 return True
-            if self.method.baseline is not None and segment_in_kink(
-                each.network, trial.reference(each).double(), x
-            ):
+            if self.method.baseline is not None and segment_in_kink(each.network, trial.reference(each).double(), x):
                 return True
         return False
 
@@ -237,9 +235,7 @@ def _find(bench: Bench, strategy: st.SearchStrategy[_Drawn], tally: Tally, n: in
 def _outcome(bench: Bench, case: Case, tally: Tally, shrinking: bool) -> tuple[str, str]:
     """ "holds", "violated", "unsupported", "on a kink" or "error", with the error's line; counts while generating."""
     try:
-        judgement, _, _ = evaluate(
-            bench.axiom, bench.variant, bench.method, case, bench.tol, bench.device, bench.given
-        )
+        judgement, _, _ = evaluate(bench.axiom, bench.variant, bench.method, case, bench.tol, bench.device, bench.given)
     except Unsupported:
         tally.unsupported += not shrinking
         return "unsupported", ""

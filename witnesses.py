@@ -50,7 +50,13 @@ def _magnitude(axiom: Axiom, variant: str, trial: Trial) -> Any:
 
 
 def to_document(
-    axiom: Axiom, variant: str, method: Method, family: str, case: Case, tol: float | None, device: str,
+    axiom: Axiom,
+    variant: str,
+    method: Method,
+    family: str,
+    case: Case,
+    tol: float | None,
+    device: str,
     given: GivenModel | None,
 ) -> dict[str, Any]:
     """The witness of a violated case, with its figures and its script.

@@ -234,7 +234,7 @@ class Shifted(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map x [B, *shape] to the model's logits at x - m."""
-        return self.model(x - self.shift)
+        return self.model(x - self.get_buffer("shift"))
 
 
 def weights_hash(model: nn.Module) -> str:

@@ -91,4 +91,3 @@ AXIOM = Axiom(
     draws=("feature",),
     script=_script,
 )
-

@@ -36,7 +36,9 @@ def bound_of(case: Case) -> float:
     return 4.0 * reach
 
 
-def rewritten(network: Network, rewrites: list[Rewrite], case: Case, setting: Setting) -> tuple[Network, Network] | None:
+def rewritten(
+    network: Network, rewrites: list[Rewrite], case: Case, setting: Setting
+) -> tuple[Network, Network] | None:
     """The network (prepared for the first rewrite) and the network after the chain; None where one has no site.
 
     Raises NotPreserved where a rewrite changed the function at the samples, the baseline or random points of the box.
@@ -59,7 +61,9 @@ def must_agree(left: Network, right: Network, case: Case, what: str) -> None:
     points = torch.tensor(np.concatenate([a for a in (case.x, case.baseline, box) if a is not None]))
     difference, scale = largest_difference(left, right, points)
     if difference > PRESERVED * max(1.0, scale):
-        raise NotPreserved(f"{what} changed the function by {difference:g} (outputs up to {scale:g}): {left!r} {right!r}")
+        raise NotPreserved(
+            f"{what} changed the function by {difference:g} (outputs up to {scale:g}): {left!r} {right!r}"
+        )
 
 
 def _draw(variant: str, setting: Setting) -> Case | None:
@@ -99,7 +103,10 @@ scale = expected.abs().flatten(1).amax(1) + obtained.abs().flatten(1).amax(1)
 AXIOM = Axiom(
     name="implementation-invariance",
     doc=__doc__,
-    variants={**{rewrite.name: rewrite.proof for rewrite in REWRITES.values()}, CHAIN: "two or three rewrites in a row"},
+    variants={
+        **{rewrite.name: rewrite.proof for rewrite in REWRITES.values()},
+        CHAIN: "two or three rewrites in a row",
+    },
     draw=_draw,
     residual=_residual,
     script=_script,

@@ -140,7 +140,7 @@ def script(axiom: Axiom, variant: str, method: Method, case: Case, tolerance: fl
 
 def _moved_baseline(method: Method, case: Case) -> str:
     """The baseline of the shifted input: a given one, and what is computed from the input or the data, moves along."""
-    if method.baseline is None or case.baseline is None and method.baseline == "given":
+    if method.baseline is None or (case.baseline is None and method.baseline == "given"):
         return "moved_baseline = None"
     if method.baseline == "zeros":
         return "moved_baseline = baseline"

@@ -41,9 +41,7 @@ class Judgement:
     empty: bool
 
 
-def judge(
-    comparison: Comparison, dtype: str, tol: float | None, magnitude: Callable[[], float] | None
-) -> Judgement:
+def judge(comparison: Comparison, dtype: str, tol: float | None, magnitude: Callable[[], float] | None) -> Judgement:
     """Decide one comparison.
 
     Args:

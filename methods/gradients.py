@@ -89,6 +89,7 @@ _HOMOGENEOUS = "proved here: Euler's theorem for positively homogeneous function
 _BIAS = "biases: f = ReLU(x - 1) at x = 2 gives x f' = 2, but f(x) - f(0) = 1"
 _SHIFT = "the map is multiplied by the input, which the shift moved (Kindermans et al. 2019, section 3.2)"
 
+
 @method(
     claims=[
         *_INVARIANT,

@@ -41,9 +41,7 @@ def integrate_gradients(model: nn.Module, x: Tensor, target: Tensor, baseline: T
     Raises:
         Unsupported: the integral does not converge to the stated accuracy.
     """
-    rows = [
-        _one_sample(model, x[b : b + 1], target[b : b + 1], baseline[b : b + 1]) for b in range(len(x))
-    ]
+    rows = [_one_sample(model, x[b : b + 1], target[b : b + 1], baseline[b : b + 1]) for b in range(len(x))]
     return torch.cat(rows) if rows else torch.zeros_like(x)
 
 
@@ -88,9 +86,7 @@ def breakpoints(model: nn.Module, x: Tensor, baseline: Tensor) -> Tensor | None:
 
 
 def _gradients(model: nn.Module, points: Tensor, target: Tensor) -> Tensor:
-    chunks = [
-        input_gradient(model, chunk, target.expand(len(chunk))) for chunk in points.split(_ROWS)
-    ]
+    chunks = [input_gradient(model, chunk, target.expand(len(chunk))) for chunk in points.split(_ROWS)]
     return torch.cat(chunks)
 
 

@@ -21,7 +21,8 @@ from torch.utils.weak import WeakIdKeyDictionary
 _LINEAR = {
     "add", "sub", "rsub", "neg", "sum", "mean", "flatten", "reshape", "view", "view_as", "unsqueeze", "squeeze", "permute",
     "transpose", "t", "movedim", "swapaxes", "cat", "concat", "stack", "hstack", "vstack", "chunk", "split", "unbind",
-    "clone", "contiguous", "to", "type_as", "double", "float", "expand", "expand_as", "reshape_as", "repeat", "tile", "gather", "index_select",
+    "clone", "contiguous", "to", "type_as", "double", "float", "expand", "expand_as", "reshape_as",
+    "repeat", "tile", "gather", "index_select",
     "narrow", "select", "roll", "flip", "pad", "getitem", "avg_pool1d", "avg_pool2d", "avg_pool3d", "adaptive_avg_pool1d",
     "adaptive_avg_pool2d", "adaptive_avg_pool3d", "identity", "unfold", "positive",
 }  # fmt: skip
@@ -84,7 +85,11 @@ class KinkTrace(TorchFunctionMode):
             if len(depending) > 1:
                 self._give_up(name)
         elif name == "div":
-            if len(args) < 2 or (isinstance(args[1], Tensor) and args[1] in self._dependent) or kwargs.get("rounding_mode"):
+            if (
+                len(args) < 2
+                or (isinstance(args[1], Tensor) and args[1] in self._dependent)
+                or kwargs.get("rounding_mode")
+            ):
                 self._give_up(name)
         elif name == "batch_norm":
             if kwargs.get("training", args[5] if len(args) > 5 else False):
@@ -115,7 +120,9 @@ def _name(func: Callable[..., Any]) -> str:
         name = name[1:] if name[:1] in "ir" and name[1:] in ("add", "sub", "mul", "matmul", "truediv") else name
         return {"truediv": "div"}.get(name, name)
     name = name.rstrip("_")
-    return {"subtract": "sub", "multiply": "mul", "divide": "div", "true_divide": "div", "negative": "neg"}.get(name, name)
+    return {"subtract": "sub", "multiply": "mul", "divide": "div", "true_divide": "div", "negative": "neg"}.get(
+        name, name
+    )
 
 
 def _tensors(value: Any) -> list[Tensor]:
@@ -139,7 +146,7 @@ def _hardtanh(z: Tensor, min_val: float = -1.0, max_val: float = 1.0, inplace: b
     return torch.stack([z - min_val, z - max_val], 1)
 
 
-def _clamp(z: Tensor, min: Any = None, max: Any = None) -> Tensor | None:  # noqa: A002 - torch's own names
+def _clamp(z: Tensor, min: Any = None, max: Any = None) -> Tensor | None:
     limits = [limit for limit in (min, max) if limit is not None]
     if any(isinstance(limit, Tensor) for limit in limits):
         return None
@@ -187,14 +194,11 @@ def _max_pool(dims: int) -> Callable[..., Tensor]:
         over = [s - 1 if ceil_mode else 0 for s in steps]
         widths = [w for p, o in zip(reversed(pads), reversed(over), strict=True) for w in (p, p + o)]
         padded = F.pad(z, widths, value=-torch.inf)
-        counts = [
-            (padded.shape[2 + d] - gaps[d] * (kernel[d] - 1) - 1) // steps[d] + 1 for d in range(dims)
-        ]
+        counts = [(padded.shape[2 + d] - gaps[d] * (kernel[d] - 1) - 1) // steps[d] + 1 for d in range(dims)]
         entries = []
         for offset in itertools.product(*(range(k) for k in kernel)):
             places = tuple(
-                slice(o * g, o * g + (c - 1) * s + 1, s)
-                for o, g, c, s in zip(offset, gaps, counts, steps, strict=True)
+                slice(o * g, o * g + (c - 1) * s + 1, s) for o, g, c, s in zip(offset, gaps, counts, steps, strict=True)
             )
             entries.append(padded[(slice(None), slice(None), *places)])
         return _pairwise(entries)

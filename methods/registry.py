@@ -131,7 +131,7 @@ def as_method(found: Any, name: str | None = None, imports: str | None = None) -
         return declared.but(name=name or declared.name, imports=imports or declared.imports)
     if not callable(found):
         raise UsageError(f"{name or found!r} is not callable: a method is attribute(model, x, target, baseline=None)")
-    own = name or getattr(found, "__name__", type(found).__name__)
+    own = name or str(getattr(found, "__name__", type(found).__name__))
     return Method(own, found, imports=imports, doc=(getattr(found, "__doc__", "") or "").strip())
 
 

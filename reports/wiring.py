@@ -62,9 +62,7 @@ def _shape(layer: Mapping[str, Any], inputs: list[Shape]) -> Shape:
     return None
 
 
-def _windowed(
-    layer: Mapping[str, Any], first: list[int], window: list[int], own: set[str], channels: int
-) -> Shape:
+def _windowed(layer: Mapping[str, Any], first: list[int], window: list[int], own: set[str], channels: int) -> Shape:
     """The shape after a convolution or a pooling; None where it has an option that is not known here."""
     if set(layer) - own - {"kind", "stride", "padding", "dilation"} or len(first) != len(window) + 1:
         return None

@@ -47,19 +47,13 @@ _CLAIMED = {
     ("fail", "fails"): Outcome("refuted", "✖", "not shown", "The claimed failure could not be shown.", True),
 }
 _OPEN = Outcome("open", "?", "inconclusive", "The claim could be neither confirmed nor refuted.", True)
-_ERROR = Outcome(
-    "error", "!", "error", "The method raised, or returned something that is no attribution.", True
-)
+_ERROR = Outcome("error", "!", "error", "The method raised, or returned something that is no attribution.", True)
 _SEEN = {
     "holds": Outcome("seen", "(✓)", "holds, unclaimed", "Nothing is claimed; no counterexample was found."),
-    "violated": Outcome(
-        "seen", "(✗)", "violated, unclaimed", "Nothing is claimed; a counterexample was found."
-    ),
+    "violated": Outcome("seen", "(✗)", "violated, unclaimed", "Nothing is claimed; a counterexample was found."),
     "not-applicable": Outcome("seen", "(–)", "not applicable", "The axiom does not apply here."),
     "unsupported": Outcome("seen", "(∅)", "unsupported", "The method refuses every network of the family."),
-    "inconclusive": Outcome(
-        "seen", "(?)", "open, unclaimed", "Nothing is claimed; too little was seen to say."
-    ),
+    "inconclusive": Outcome("seen", "(?)", "open, unclaimed", "Nothing is claimed; too little was seen to say."),
     "error": Outcome(
         "seen", "(!)", "error, unclaimed", "Nothing is claimed; the method raised or returned no attribution."
     ),

@@ -94,4 +94,3 @@ def shifted(network: Network, shift: Array, how: str = "affine") -> Network | No
         bias = layer.get("bias")
         changed[reader.layer] = layer.but(bias=(0.0 if bias is None else bias) - moved)
     return network.with_layers(**changed)
-

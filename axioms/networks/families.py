@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -36,7 +37,7 @@ class Draft:
         return value
 
     def weighted(
-        self, h: str, kind: str, shape: Sequence[int], *, bias: bool = True, soft: bool = False, **settings: object
+        self, h: str, kind: str, shape: Sequence[int], *, bias: bool = True, soft: bool = False, **settings: Any
     ) -> str:
         """Append a linear or convolutional layer with drawn weights [out, in, ...]."""
         ladder = self.kinks == "off"
@@ -147,7 +148,9 @@ def _convolve(draft: Draft, h: str) -> str:
         dilation = 1
     shape = (source.pick(1, 2, 3), channels, *kernel)
     settings = {"stride": stride, "padding": padding, "dilation": dilation}
-    plain = {name: value for name, value in settings.items() if value != (0 if name == "padding" else 1)}
+    plain: dict[str, Any] = {
+        name: value for name, value in settings.items() if value != (0 if name == "padding" else 1)
+    }
     return draft.weighted(h, f"conv{len(sizes)}d", shape, **plain)
 
 
@@ -202,39 +205,39 @@ def _product(draft: Draft) -> Network:
     return draft.logits(h)
 
 
-def _family(name: str, summary: str, *args: object, has: str = "", **options: bool) -> Family:
-    return Family(name, summary, *args, has=frozenset(has.split()), **options)  # type: ignore[arg-type]
+def _has(words: str) -> frozenset[str]:
+    return frozenset(words.split())
 
 
 _DRAWN = (
-    _family("relu", "dense networks with ReLU and biases", _flat, _dense(["relu"]), has="dense relu nested bias"),
-    _family(
+    Family("relu", "dense networks with ReLU and biases", _flat, _dense(["relu"]), has=_has("dense relu nested bias")),
+    Family(
         "linear", "linear graphs: dense layers with biases, also in a row and in branches that add up", _flat, _linear,
-        has="dense bias linear",
+        has=_has("dense bias linear"),
     ),
-    _family(
+    Family(
         "relu-nobias", "dense networks with ReLU and no bias: positively homogeneous", _flat,
-        _dense(["relu"], bias=False), has="dense relu homogeneous",
+        _dense(["relu"], bias=False), has=_has("dense relu homogeneous"),
     ),
-    _family(
+    Family(
         "smooth", "dense networks with tanh, sigmoid, softplus or GELU, with biases", _flat,
-        _dense(["tanh", "sigmoid", "softplus", "gelu"], soft=True), has="dense smooth bias", soft=True,
+        _dense(["tanh", "sigmoid", "softplus", "gelu"], soft=True), has=_has("dense smooth bias"), soft=True,
     ),
-    _family(
+    Family(
         "odd-nobias", "dense networks with tanh and no bias: odd functions, f(0) = 0", _flat,
-        _dense(["tanh"], bias=False, soft=True), has="dense smooth odd", soft=True,
+        _dense(["tanh"], bias=False, soft=True), has=_has("dense smooth odd"), soft=True,
     ),
-    _family(
+    Family(
         "conv", "1-d and 2-d convolutions with ReLU, stride, padding and dilation, and a dense head",
-        _signal_or_image, _conv, has="conv relu bias",
+        _signal_or_image, _conv, has=_has("conv relu bias"),
     ),
-    _family(
+    Family(
         "maxpool", "max-pooling (1-d, 2-d, overlapping too), before or after ReLU, and maxima of two branches",
-        _flat_signal_or_image, _pooled_or_branches, has="max bias", distinct=True,
+        _flat_signal_or_image, _pooled_or_branches, has=_has("max bias"), distinct=True,
     ),
-    _family(
+    Family(
         "product", "products of two branches, with or without ReLU, plus a linear branch", _flat, _product,
-        has="product bias",
+        has=_has("product bias"),
     ),
 )  # fmt: skip
 

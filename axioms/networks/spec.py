@@ -153,9 +153,7 @@ class Network:
         return {
             "input_shape": list(self.input_shape),
             "layers": {name: layer.to_json() for name, layer in self.layers.items()},
-            "calls": [
-                {"value": call.value, "layer": call.layer, "inputs": list(call.inputs)} for call in self.calls
-            ],
+            "calls": [{"value": call.value, "layer": call.layer, "inputs": list(call.inputs)} for call in self.calls],
         }
 
     @staticmethod

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from attribcheck.errors import UsageError
 from attribcheck.reports.document import (
     dump,
@@ -118,9 +117,7 @@ def test_a_malformed_document_is_refused_at_its_place(
 def test_a_cell_given_twice_is_refused(document: dict[str, Any]) -> None:
     document["results"].append(document["results"][0])
     last = len(document["results"]) - 1
-    with pytest.raises(
-        UsageError, match=rf"results\[{last}\]: the same method, axiom and family as results\[0\]"
-    ):
+    with pytest.raises(UsageError, match=rf"results\[{last}\]: the same method, axiom and family as results\[0\]"):
         validate_results(document)
 
 

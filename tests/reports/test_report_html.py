@@ -7,7 +7,6 @@ from html.parser import HTMLParser
 from typing import Any
 
 import pytest
-
 from attribcheck.reports import html
 
 VOID = {"meta", "input", "br", "img", "link", "hr"}
@@ -81,9 +80,7 @@ def test_the_only_script_is_the_one_that_the_policy_names(document: dict[str, An
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     (policy,) = [meta["content"] for meta in page.all("meta") if meta.get("http-equiv")]
     assert f"script-src 'sha256-{digest}'" in (policy or "")
-    assert not [
-        attributes for _, attributes in page.elements if any(name.startswith("on") for name in attributes)
-    ]
+    assert not [attributes for _, attributes in page.elements if any(name.startswith("on") for name in attributes)]
 
 
 def test_every_cell_has_one_chip_and_one_panel(document: dict[str, Any], page: Page) -> None:

@@ -6,9 +6,8 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
-from junitparser import Error, Failure, JUnitXml, TestCase
-
 from attribcheck.reports import junit
+from junitparser import Error, Failure, JUnitXml, TestCase
 
 
 @pytest.fixture
@@ -63,9 +62,7 @@ def test_a_failure_carries_residual_replay_line_and_script(
 ) -> None:
     (entry,) = cases["captum:DeepLift", "completeness/delta[product]"].result
     assert "Residual 0.333, tolerance 1e-10" in entry.message
-    replay = (
-        "attribcheck replay attribcheck-report/witnesses/captum-DeepLift--completeness-delta--product.json"
-    )
+    replay = "attribcheck replay attribcheck-report/witnesses/captum-DeepLift--completeness-delta--product.json"
     assert replay in entry.text
     assert "import torch" in entry.text
     (error,) = cases["mine:method", "dummy[relu]"].result

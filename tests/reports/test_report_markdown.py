@@ -7,7 +7,6 @@ import re
 from typing import Any
 
 import pytest
-
 from attribcheck.reports import markdown
 
 
@@ -35,10 +34,7 @@ def test_every_problem_has_its_residual_replay_line_and_script(document: dict[st
     start = text.index("### ✖ `captum:DeepLift` `completeness/delta[product]`: refuted")
     section = text[start : text.index("### ", start + 4)]
     assert "- residual 0.333, tolerance 1e-10" in section
-    assert (
-        "```sh\nattribcheck replay out/witnesses/captum-DeepLift--completeness-delta--product.json\n```"
-        in section
-    )
+    assert "```sh\nattribcheck replay out/witnesses/captum-DeepLift--completeness-delta--product.json\n```" in section
     assert "```python\nimport torch\n" in section
     assert "- residual not finite, tolerance 1e-10" in text
 

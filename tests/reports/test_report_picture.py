@@ -9,7 +9,6 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
-
 from attribcheck.reports.evidence import outcome_table, samples
 from attribcheck.reports.heatmap import heatmap
 from attribcheck.reports.picture import picture
@@ -137,9 +136,7 @@ def test_a_model_of_the_user_is_named(witnesses: dict[str, Any]) -> None:
 
 
 def test_hostile_names_are_escaped(document: dict[str, Any]) -> None:
-    (witness,) = [
-        result["witness"] for result in document["results"] if result["method"].startswith("<script>")
-    ]
+    (witness,) = [result["witness"] for result in document["results"] if result["method"].startswith("<script>")]
     network = witness["network"]
     for unknown in (False, True):
         for layer in network["layers"].values():
@@ -168,9 +165,7 @@ def _pixels(address: str) -> list[list[tuple[int, int, int]]]:
 
 
 def test_a_heatmap_is_white_at_zero_and_coloured_by_sign() -> None:
-    ((below, zero, above), (half, strange, full)) = _pixels(
-        heatmap([[-2.0, 0.0, 2.0], [1.0, None, 9.0]], 2.0)
-    )
+    ((below, zero, above), (half, strange, full)) = _pixels(heatmap([[-2.0, 0.0, 2.0], [1.0, None, 9.0]], 2.0))
     assert zero == (247, 247, 247)
     assert below[2] > below[0]
     assert above[0] > above[2]

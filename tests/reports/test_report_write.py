@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from attribcheck.errors import UsageError
 from attribcheck.reports import FORMATS, load_results, load_witness, write
 
@@ -29,9 +28,7 @@ def test_only_what_is_asked_for_is_written(document: dict[str, Any], tmp_path: P
 
 def test_each_witness_is_a_file_that_loads_by_itself(document: dict[str, Any], tmp_path: Path) -> None:
     write(document, tmp_path, ["json"])
-    expected = {
-        result["witness_file"]: result["witness"] for result in document["results"] if result["witness"]
-    }
+    expected = {result["witness_file"]: result["witness"] for result in document["results"] if result["witness"]}
     assert len(expected) == 7
     for name, witness in expected.items():
         assert load_witness(tmp_path / name) == witness
@@ -41,9 +38,7 @@ def test_each_witness_is_a_file_that_loads_by_itself(document: dict[str, Any], t
 def test_the_replay_line_names_the_folder_as_given(document: dict[str, Any], tmp_path: Path) -> None:
     (path,) = write(document, tmp_path / "a b", ["md"])
     name = "captum-DeepLift--completeness-delta--product.json"
-    assert f"attribcheck replay '{(tmp_path / 'a b').as_posix()}/witnesses/{name}'" in path.read_text(
-        encoding="utf-8"
-    )
+    assert f"attribcheck replay '{(tmp_path / 'a b').as_posix()}/witnesses/{name}'" in path.read_text(encoding="utf-8")
 
 
 def test_an_unknown_format_names_the_known_ones(document: dict[str, Any], tmp_path: Path) -> None:
@@ -75,7 +70,7 @@ def test_what_is_not_finite_leaves_no_half_report(document: dict[str, Any], tmp_
 
 def test_a_folder_that_is_a_file_is_a_usage_error(document: dict[str, Any], tmp_path: Path) -> None:
     (tmp_path / "taken").write_text("")
-    with pytest.raises(UsageError, match="cannot write .*; choose another folder with --report-dir"):
+    with pytest.raises(UsageError, match=r"cannot write .*; choose another folder with --report-dir"):
         write(document, tmp_path / "taken", ["json"])
 
 

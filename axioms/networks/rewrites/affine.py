@@ -86,7 +86,7 @@ def _with_pair(network: Network, context: Context) -> Network | None:
 
 def _with_batchnorm(network: Network, context: Context) -> Network | None:
     """Put a batch normalisation behind a linear or convolutional layer and undo it in that layer."""
-    names = [name for name in _own(network, "linear", "conv1d", "conv2d")]
+    names = _own(network, "linear", "conv1d", "conv2d")
     if not names:
         return None
     source = context.source

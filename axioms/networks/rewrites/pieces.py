@@ -15,9 +15,7 @@ from .base import Context, Rewrite
 
 def _relu_identity(network: Network, context: Context) -> Network | None:
     """h = ReLU(h) - ReLU(-h), on the input or behind a weighted layer."""
-    sites = [
-        call.value for call in network.calls if network.layers[call.layer].kind in ("linear", "conv1d", "conv2d")
-    ]
+    sites = [call.value for call in network.calls if network.layers[call.layer].kind in ("linear", "conv1d", "conv2d")]
     site = context.source.pick(*sites, "x")
     readers = [call.value for call in network.consumers(site)]
     edit = network.edit()
@@ -45,9 +43,7 @@ def _max_of_two(edit: Sketch, a: str, b: str, before: str, form: str) -> str:
     second = edit.add(Layer("relu"), edit.add(Layer("sub"), b, a, before=before), before=before)
     total = edit.add(Layer("add"), a, b, before=before)
     spread = edit.add(Layer("add"), first, second, before=before)
-    return edit.add(
-        Layer("affine", scale=0.5), edit.add(Layer("add"), total, spread, before=before), before=before
-    )
+    return edit.add(Layer("affine", scale=0.5), edit.add(Layer("add"), total, spread, before=before), before=before)
 
 
 def _max_as_relus(network: Network, context: Context) -> Network | None:
@@ -81,9 +77,11 @@ def _window_entries(network: Network, call: Call, edit: Sketch, context: Context
     sizes = kernel if isinstance(kernel, tuple) else (kernel,) * dims
     channels = values(network, torch.tensor(context.x))[call.inputs[0]].shape[1]
     entries = []
-    for place in itertools.product(*(range(size) for size in sizes)):
+    places: list[tuple[int, ...]] = list(itertools.product(*(range(size) for size in sizes)))
+    for place in places:
         weight = np.zeros((channels, 1, *sizes))
-        weight[(slice(None), 0, *place)] = 1.0
+        for channel in range(channels):
+            weight[channel, 0][place] = 1.0
         picked = Layer(
             f"conv{dims}d", weight=weight, stride=layer.get("stride", kernel), groups=channels,
             **({"dilation": layer["dilation"]} if layer.get("dilation") else {}),
@@ -178,9 +176,7 @@ def _activation_change(network: Network, context: Context) -> Network | None:
         return edit.add(layer, *inputs, before=call.value)
 
     if kind == "tanh":
-        value = put(
-            Layer("affine", scale=2.0, shift=-1.0), put(Layer("sigmoid"), put(Layer("affine", scale=2.0), z))
-        )
+        value = put(Layer("affine", scale=2.0, shift=-1.0), put(Layer("sigmoid"), put(Layer("affine", scale=2.0), z)))
     elif kind == "sigmoid":
         value = put(Layer("affine", scale=0.5, shift=0.5), put(Layer("tanh"), put(Layer("affine", scale=0.5), z)))
     else:

@@ -39,7 +39,8 @@ def blocks(network: Network) -> Iterator[Block]:
         layer = network.layers[call.layer]
         if layer.kind not in _WEIGHTED or layer.get("groups", 1) != 1 or len(network.calls_of(call.layer)) > 1:
             continue
-        kinds, value = [], call.value
+        kinds: list[str] = []
+        value = call.value
         while True:
             readers = network.consumers(value)
             if len(readers) != 1 or len(network.calls_of(readers[0].layer)) > 1:
@@ -181,4 +182,3 @@ NEVER_ACTIVE = Rewrite(
     _never_active,
     _RECTIFIED,
 )
-
