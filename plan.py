@@ -69,13 +69,19 @@ def plan(methods: Sequence[Method], selection: Selection, has_model: bool = Fals
     """
     if MODEL in selection.families and not has_model:
         raise UsageError("the family 'model' needs your network: give --model and --data")
-    cells = [cell for method in methods for cell in _cells_of(method, selection, has_model)]
+    cells = [cell for method in methods for cell in sorted(_cells_of(method, selection, has_model), key=_place)]
     if not cells:
         names = ", ".join(method.name for method in methods)
         raise UsageError(
             f"the selection matches nothing for {names}: no claim fits (add --observe to check unclaimed cells)"
         )
     return cells
+
+
+def _place(cell: Cell) -> tuple[int, int, int]:
+    """Cells stand in the order of the registries, so that two methods' rows read alike."""
+    variant = list(cell.axiom.variants).index(cell.variants[0])
+    return list(axioms.AXIOMS).index(cell.axiom.name), variant, list(SUMMARIES).index(cell.family)
 
 
 def _cells_of(method: Method, selection: Selection, has_model: bool) -> list[Cell]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import itertools
 import json
 import random
 import time
@@ -85,7 +87,8 @@ class Bench:
             family = self.given
         else:
             family = source.pick(*(m for m in members(self.family) if self.axiom.applies(self.variant, m)))
-        return Setting(source, family, data=self.method.needs_data)
+        features = 2 if self.method.baseline == "min" else 1
+        return Setting(source, family, data=self.method.needs_data, features=features)
 
     def touches_kink(self, case: Case) -> bool:
         """Whether a network of the case is on a kink at x, or on a piece of the segment from the method's baseline."""
@@ -229,7 +232,22 @@ def _find(bench: Bench, strategy: st.SearchStrategy[_Drawn], tally: Tally, n: in
     case, detail = state["best"]
     if state["kind"] == "error":
         tally.error = detail
-    tally.violated = case
+    tally.violated = _with_fewest_samples(bench, case, state["kind"])
+
+
+def _with_fewest_samples(bench: Bench, case: Case, kind: str) -> Case:
+    """The case with one sample (or two, in order) where that shows the same: Hypothesis rarely shrinks the batch."""
+    n = len(case.x)
+    for kept in [*((b,) for b in range(n)), *itertools.combinations(range(n), 2)]:
+        if len(kept) < n:
+            smaller = case.but(
+                x=case.x[list(kept)],
+                target=tuple(case.target[b] for b in kept),
+                baseline=None if case.baseline is None else case.baseline[list(kept)],
+            )
+            if _outcome(bench, smaller, Tally(), shrinking=True)[0] == kind:
+                return smaller
+    return case
 
 
 def _outcome(bench: Bench, case: Case, tally: Tally, shrinking: bool) -> tuple[str, str]:
@@ -279,8 +297,6 @@ def _only_global_constants() -> Iterator[None]:
 
 def cell_seed(seed: int, *names: str) -> int:
     """A seed of its own for each cell, the same whatever else is run."""
-    import hashlib
-
     digest = hashlib.sha256("\0".join([str(seed), *names]).encode()).digest()
     return int.from_bytes(digest[:4], "big")
 

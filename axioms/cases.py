@@ -163,6 +163,8 @@ class Setting:
     family: Family | GivenModel
     data: bool = False
     """Whether the method needs a batch of data."""
+    features: int = 1
+    """How many features the method needs to say something: from the minimum of one feature, every path is a point."""
 
     def points(self, family: Family, shape: tuple[int, ...], n: int) -> Array:
         """n samples [n, *shape] as this family has them."""
@@ -176,7 +178,7 @@ class Setting:
         source, family = self.source, self.family
         if isinstance(family, GivenModel):
             return self._of_model(family)
-        shape = family.shape(source, at_least)
+        shape = family.shape(source, max(at_least, self.features))
         batch = source.batch()
         x = self.points(family, shape, batch)
         baseline = source.references(x.shape)

@@ -129,6 +129,7 @@ def _environment() -> Any:
         tolerance=words.tolerance,
         against=words.against,
         picture=_picture,
+        other_draws=_other_draws,
         samples=samples,
         outcome_table=outcome_table,
         curve=_curve,
@@ -143,7 +144,23 @@ def _picture(witness: Mapping[str, Any]) -> Any:
     from markupsafe import Markup
 
     # The picture escapes every text that it places.
-    return Markup(picture(witness["network"], witness["x"][0]))
+    drawn = [Markup(picture(witness["network"], witness["x"][0]))]
+    for name, value in _networks(witness).items():
+        drawn.append(Markup("<h5>{}</h5>").format(f"{name}: the other network of this check"))
+        drawn.append(Markup(picture(value)))
+    return Markup("").join(drawn)
+
+
+def _networks(witness: Mapping[str, Any]) -> dict[str, Any]:
+    """The networks that the axiom drew besides the one under test (rewritten, moved ...)."""
+    drawn = witness.get("drawn") or {}
+    return {name: value for name, value in drawn.items() if isinstance(value, Mapping) and "calls" in value}
+
+
+def _other_draws(witness: Mapping[str, Any]) -> dict[str, Any]:
+    """What the axiom drew besides, without the networks, which are shown as pictures."""
+    shown = _networks(witness)
+    return {name: value for name, value in (witness.get("drawn") or {}).items() if name not in shown}
 
 
 def _times(worst: Mapping[str, Any]) -> str:

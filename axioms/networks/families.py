@@ -184,14 +184,6 @@ def _max_of_branches(draft: Draft) -> Network:
     return draft.logits(h)
 
 
-def _pooled_or_branches(draft: Draft) -> Network:
-    return _max_of_branches(draft) if draft.at["x"].dim() == 2 else _maxpool(draft)
-
-
-def _flat_signal_or_image(source: Source, at_least: int) -> tuple[int, ...]:
-    return source.pick(_signal, _flat, _image)(source, at_least)
-
-
 def _product(draft: Draft) -> Network:
     source = draft.source
     width = source.width()
@@ -232,9 +224,10 @@ _DRAWN = (
         _signal_or_image, _conv, has=_has("conv relu bias"),
     ),
     Family(
-        "maxpool", "max-pooling (1-d, 2-d, overlapping too), before or after ReLU, and maxima of two branches",
-        _flat_signal_or_image, _pooled_or_branches, has=_has("max bias"), distinct=True,
+        "maxpool", "max-pooling (1-d, 2-d, overlapping too), on inputs or convolutions, before or after ReLU",
+        _signal_or_image, _maxpool, has=_has("max bias"), distinct=True,
     ),
+    Family("maximum", "maxima of two dense branches", _flat, _max_of_branches, has=_has("max bias"), distinct=True),
     Family(
         "product", "products of two branches, with or without ReLU, plus a linear branch", _flat, _product,
         has=_has("product bias"),

@@ -97,9 +97,11 @@ def _with_nested(network: Network, context: Context) -> Network | None:
         return None
     linear, hidden = found
     source, units = context.source, len(network.layers[linear]["weight"])
+    if units < 2:
+        return None  # without an inhibiting unit the two forms are one chain
     at = values(network, torch.tensor(context.x))[hidden][0].numpy()
     leader = int(np.argmax(at))  # the unit that is largest at the first sample, so that the new unit can be active
-    row = -np.abs(source.numbers((0.0, 1.0, 2.0), units))
+    row = -source.numbers((1.0, 2.0, 0.0), units)
     row[leader] = source.pick(1.0, 2.0)
     # The threshold is a quarter rung below every pre-activation, and at times a whole number more.
     threshold = source.pick(0.25, 1.25, 0.75)
