@@ -39,12 +39,12 @@ def _draw(variant: str, setting: Setting) -> Case | None:
     how = source.pick("ignored", "cancelled", "rewritten")
     options: list[Rewrite] = applicable(setting.family)
     if how == "cancelled":
-        pair = rewritten(setting.sibling(case), [source.pick(*options)], case, setting)
+        pair = rewritten(setting.sibling(case), source.pick(*options), case, setting)
         if pair is None:
             return None
         network = combined("add", network, combined("sub", *pair))
     elif how == "rewritten":
-        pair = rewritten(network, [source.pick(*options)], case, setting)
+        pair = rewritten(network, source.pick(*options), case, setting)
         if pair is None:
             return None
         network = pair[1]

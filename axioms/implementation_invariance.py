@@ -36,22 +36,33 @@ def bound_of(case: Case) -> float:
     return 4.0 * reach
 
 
-def rewritten(
-    network: Network, rewrites: list[Rewrite], case: Case, setting: Setting
-) -> tuple[Network, Network] | None:
-    """The network (prepared for the first rewrite) and the network after the chain; None where one has no site.
+def rewritten(network: Network, rewrite: Rewrite, case: Case, setting: Setting) -> tuple[Network, Network] | None:
+    """The network (prepared so that the rewrite has a site) and the rewritten one; None where there is no site.
 
-    Raises NotPreserved where a rewrite changed the function at the samples, the baseline or random points of the box.
+    Raises NotPreserved where the rewrite changed the function at the samples, the baseline or random points of the box.
     """
     context = Context(setting.source, case.x, bound_of(case))
-    start = rewrites[0].prepare(network, context)
-    end = start
-    for rewrite in rewrites:
-        end = None if end is None else rewrite.apply(end, context)
+    start = rewrite.prepare(network, context)
+    end = None if start is None else rewrite.apply(start, context)
     if start is None or end is None:
         return None
-    must_agree(start, end, case, "the rewrite " + ", ".join(rewrite.name for rewrite in rewrites))
+    must_agree(start, end, case, f"the rewrite {rewrite.name}")
     return start, end
+
+
+def _chained(network: Network, case: Case, setting: Setting) -> tuple[Network, list[str]]:
+    """The network after two or three drawn rewrites, and the names of those that had a site, in order."""
+    assert isinstance(setting.family, Family)
+    context = Context(setting.source, case.x, bound_of(case))
+    options, names, end = applicable(setting.family), [], network
+    for _ in range(setting.source.pick(2, 3)):
+        rewrite = setting.source.pick(*options)
+        after = rewrite.apply(end, context)
+        if after is not None:
+            must_agree(end, after, case, f"the rewrite {rewrite.name}")
+            names.append(rewrite.name)
+            end = after
+    return end, names
 
 
 def must_agree(left: Network, right: Network, case: Case, what: str) -> None:
@@ -70,15 +81,12 @@ def _draw(variant: str, setting: Setting) -> Case | None:
     case = setting.base()
     assert isinstance(setting.family, Family) and isinstance(case.network, Network)
     if variant == CHAIN:
-        # Only rewrites that need no preparation of their own, so that each finds what the one before left.
-        options = applicable(setting.family)
-        chain = [setting.source.pick(*options) for _ in range(setting.source.pick(2, 3))]
-    else:
-        chain = [REWRITES[variant]]
-    pair = rewritten(case.network, chain, case, setting)
+        end, names = _chained(case.network, case, setting)
+        return case.with_drawn(chain=names, rewritten=end) if names else None
+    pair = rewritten(case.network, REWRITES[variant], case, setting)
     if pair is None:
         return None
-    return case.but(network=pair[0]).with_drawn(chain=[rewrite.name for rewrite in chain], rewritten=pair[1])
+    return case.but(network=pair[0]).with_drawn(chain=[variant], rewritten=pair[1])
 
 
 def _evaluated(variant: str, case: Case) -> list[Case]:
@@ -105,7 +113,7 @@ AXIOM = Axiom(
     doc=__doc__,
     variants={
         **{rewrite.name: rewrite.proof for rewrite in REWRITES.values()},
-        CHAIN: "two or three rewrites in a row",
+        CHAIN: "up to three rewrites in a row",
     },
     draw=_draw,
     residual=_residual,

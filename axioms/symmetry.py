@@ -42,7 +42,7 @@ def _draw(variant: str, setting: Setting) -> Case | None:
     j = source.pick(*range(i + 1, n))
     left = right = case.network
     if source.pick("same", "rewritten") == "rewritten":
-        pair = rewritten(case.network, [source.pick(*applicable(setting.family))], case, setting)
+        pair = rewritten(case.network, source.pick(*applicable(setting.family)), case, setting)
         if pair is None:
             return None
         left, right = pair
