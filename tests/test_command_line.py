@@ -1,0 +1,292 @@
+"""The command line: what each command prints, writes and returns, as snapshots; and real processes for each exit code."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from attribcheck.axioms import AXIOMS
+from attribcheck.cli import cli
+from attribcheck.methods.registry import BUILTIN
+from click.testing import CliRunner, Result
+from syrupy.assertion import SnapshotAssertion
+
+METHODS = '''
+import attribcheck as ac
+import torch
+
+
+def gradient(model, x, target):
+    point = x.clone().requires_grad_()
+    return torch.autograd.grad(model(point).gather(1, target[:, None]).sum(), point)[0]
+
+
+@ac.method(
+    baseline="given",
+    claims=[
+        ac.holds("dummy", on="linear", source="by the chain rule"),
+        ac.fails("completeness/delta", on="linear", reason="the difference is forgotten"),
+    ],
+)
+def sound(model, x, target, baseline):
+    """The gradient, with claims that stand.
+
+    Source: this very file.
+    """
+    return gradient(model, x, target)
+
+
+@ac.method(baseline="given", claims=[ac.holds("completeness", on="linear", tol=0.01), ac.holds("dummy", on="linear")])
+def forgetful(model, x, target, baseline):
+    """Integrated gradients that forget the difference."""
+    return gradient(model, x, target)
+
+
+@ac.method(claims=[ac.fails("dummy", on="linear", reason="wishful thinking")])
+def modest(model, x, target, baseline):
+    """Claims a failure that there is not."""
+    return gradient(model, x, target)
+
+
+@ac.method(claims=[ac.holds("dummy", on="linear"), ac.holds("completeness", on="linear")])
+def misshapen(model, x, target, baseline):
+    """Returns one feature too many."""
+    return torch.cat([x, x[:, :1]], 1)
+
+
+def bare(model, x, target, baseline=None):
+    """Without a declaration, so nothing is claimed."""
+    return x * gradient(model, x, target)
+'''
+MODULE = "methods_on_the_command_line"
+
+
+@pytest.fixture(scope="module")
+def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a module of methods."""
+    folder = tmp_path_factory.mktemp("library")
+    (folder / f"{MODULE}.py").write_text(METHODS, encoding="utf-8")
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def here(library: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """An empty working directory, from which the module is importable; wide enough that no text depends on wrapping."""
+    monkeypatch.setenv("COLUMNS", "100")
+    monkeypatch.syspath_prepend(str(library))
+    monkeypatch.chdir(tmp_path)
+    yield tmp_path
+    sys.modules.pop(MODULE, None)
+
+
+def run(*arguments: str) -> Result:
+    """One command in this process."""
+    result = CliRunner().invoke(cli, list(arguments), prog_name="attribcheck")
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+    return result
+
+
+def told(result: Result) -> str:
+    """The exit code and both streams, without the figures that depend on the case that was drawn."""
+    text = f"exit code {result.exit_code}\n{result.stdout}"
+    if result.stderr:
+        text += f"-- standard error --\n{result.stderr}"
+    text = re.sub(r"residual [-+.\de]+ against", "residual # against", text)
+    text = re.sub(r"(expected|obtained) \[[^\]]*\]", r"\1 [#]", text)
+    text = re.sub(r"shape \([\d, ]+\)", "shape (#)", text)
+    return re.sub(r"\(smallest network: .*", "(smallest network: ...)", text)
+
+
+# -- help and lists -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("command", ["", "run", "list", "explain", "replay", "report"])
+def test_help(command: str, snapshot: SnapshotAssertion) -> None:
+    result = run(*command.split(), "--help")
+    assert told(result) == snapshot
+    assert run(*command.split(), "-h").stdout == result.stdout
+
+
+@pytest.mark.parametrize("what", ["methods", "axioms", "families", "targets"])
+def test_list_names(what: str, snapshot: SnapshotAssertion) -> None:
+    result = run("list", what)
+    assert result.exit_code == 0
+    rows = [line.split(maxsplit=1) for line in result.stdout.splitlines()]
+    assert all(len(row) == 2 for row in rows), "a name without its line"
+    assert "\n".join(name for name, _ in rows) == snapshot
+
+
+def test_version() -> None:
+    assert re.fullmatch(r"attribcheck, version \d+\.\d+\.\d+\S*\n", run("--version").stdout)
+
+
+# -- explain --------------------------------------------------------------------------------------------------------
+
+
+def test_explain_a_method(snapshot: SnapshotAssertion) -> None:
+    assert told(run("explain", f"{MODULE}:sound")) == snapshot
+
+
+def test_explain_an_undeclared_method(snapshot: SnapshotAssertion) -> None:
+    assert told(run("explain", f"{MODULE}:bare")) == snapshot
+
+
+@pytest.mark.parametrize("name", AXIOMS)
+def test_explain_an_axiom(name: str) -> None:
+    result = run("explain", name)
+    assert result.exit_code == 0
+    head, line, *_ = result.stdout.splitlines()
+    assert (head, line) == (name, "=" * len(name))
+    for part in ("Source:", "Preconditions:", "Holds", "Fails"):
+        assert part in result.stdout
+    for variant in AXIOMS[name].variants:
+        assert not variant or f"  {name}/{variant}: {AXIOMS[name].variants[variant]}\n" in result.stdout
+    claims = result.stdout.partition("Claims of the built-in methods:\n")[2].splitlines()
+    assert len(claims) == sum(claim.name == name for method in BUILTIN.values() for claim in method.claims)
+
+
+def test_explain_a_variant_and_a_rewrite_alike() -> None:
+    page = run("explain", "implementation-invariance/split").stdout
+    assert page == run("explain", "split").stdout
+    assert "implementation-invariance/split: " in page
+    assert "implementation-invariance/dead: " not in page
+
+
+@pytest.mark.parametrize("name", BUILTIN)
+def test_explain_a_built_in_method(name: str) -> None:
+    text = run("explain", name).stdout
+    assert text.startswith(f"{name}\n{'=' * len(name)}\n\n")
+    assert "Source:" in text
+    assert text.count("\n  holds ") == sum(claim.kind == "holds" for claim in BUILTIN[name].claims)
+    assert text.count("\n  fails ") == sum(claim.kind == "fails" for claim in BUILTIN[name].claims)
+
+
+def test_explain_a_family() -> None:
+    assert run("explain", "maxpool").stdout.startswith("maxpool: max-pooling")
+
+
+# -- run, replay, report --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", ["sound", "forgetful", "modest", "misshapen"])
+def test_run(method: str, snapshot: SnapshotAssertion) -> None:
+    assert told(run("run", f"{MODULE}:{method}", "-n", "20")) == snapshot
+
+
+def test_an_error_wins_over_a_refutation(snapshot: SnapshotAssertion) -> None:
+    options = ("-n", "10", "--axiom", "completeness", "-q", "--report", "json")
+    assert told(run("run", f"{MODULE}:forgetful", f"{MODULE}:misshapen", *options)) == snapshot
+
+
+def test_verbose_has_a_line_for_each_cell(snapshot: SnapshotAssertion) -> None:
+    assert told(run("run", f"{MODULE}:sound", "-n", "10", "-v", "--no-color")) == snapshot
+
+
+def test_a_method_without_claims_is_observed(snapshot: SnapshotAssertion) -> None:
+    options = ("-n", "10", "--family", "linear", "--axiom", "completeness", "-v")
+    assert told(run("run", f"{MODULE}:bare", *options)) == snapshot
+
+
+def test_observe_adds_unclaimed_cells(snapshot: SnapshotAssertion) -> None:
+    options = ("-n", "10", "--family", "linear", "--axiom", "completeness", "--axiom", "dummy", "-v", "--observe")
+    assert told(run("run", f"{MODULE}:modest", *options)) == snapshot
+
+
+def test_exclude_axiom_leaves_the_rest(snapshot: SnapshotAssertion) -> None:
+    assert told(run("run", f"{MODULE}:forgetful", "-n", "10", "--exclude-axiom", "completeness/delta")) == snapshot
+
+
+def test_max_time_cuts_off(snapshot: SnapshotAssertion) -> None:
+    assert told(run("run", f"{MODULE}:sound", "--max-time", "1e-9")) == snapshot
+
+
+def test_what_a_run_writes(here: Path) -> None:
+    run("run", f"{MODULE}:forgetful", "-n", "10", "--report", "html,json,junit,md", "--report-dir", "out")
+    witness = f"witnesses/{MODULE}-forgetful--completeness-delta--linear.json"
+    files = {path.relative_to(here / "out").as_posix() for path in (here / "out").rglob("*") if path.is_file()}
+    assert files == {"report.html", "results.json", "junit.xml", "report.md", witness}
+    # A run that refutes nothing leaves no witness of an earlier one behind.
+    run("run", f"{MODULE}:forgetful", "-n", "10", "--axiom", "dummy", "--report", "json", "--report-dir", "out")
+    assert not (here / "out" / witness).exists()
+
+
+def test_replay_and_report(here: Path, snapshot: SnapshotAssertion) -> None:
+    run("run", f"{MODULE}:forgetful", "-n", "20")
+    witness = f"attribcheck-report/witnesses/{MODULE}-forgetful--completeness-delta--linear.json"
+    commands = [
+        ("replay", witness),
+        ("replay", "attribcheck-report"),
+        ("replay", "attribcheck-report/witnesses", "integrated-gradients"),
+        ("replay", witness, f"{MODULE}:misshapen"),
+        ("report", "attribcheck-report/results.json"),
+        ("report", "attribcheck-report/results.json", "--report", "md,junit", "--report-dir", "again"),
+    ]
+    assert "\n".join(f"$ {' '.join(command)}\n{told(run(*command))}" for command in commands) == snapshot
+    assert {path.name for path in (here / "again").iterdir()} == {"report.md", "junit.xml", "witnesses"}
+
+
+def test_report_renders_the_same_again(here: Path) -> None:
+    run("run", f"{MODULE}:forgetful", "-n", "10", "--report", "html,json,md,junit")
+    first = {path.name: path.read_text() for path in (here / "attribcheck-report").glob("*.*")}
+    assert run("report", "attribcheck-report/results.json", "--report", "html,json,md,junit").exit_code == 0
+    assert {path.name: path.read_text() for path in (here / "attribcheck-report").glob("*.*")} == first
+
+
+# -- real processes -------------------------------------------------------------------------------------------------
+
+PYTHON_M = [sys.executable, "-m", "attribcheck"]
+SCRIPT = [str(Path(sys.executable).with_name("attribcheck"))]
+
+
+@pytest.mark.parametrize(
+    ("command", "arguments", "code"),
+    [
+        (SCRIPT, ("run", f"{MODULE}:sound", "-n", "5", "-q", "--axiom", "dummy"), 0),
+        (PYTHON_M, ("run", f"{MODULE}:forgetful", "-n", "5", "-q"), 1),
+        (SCRIPT, ("run", f"{MODULE}:misshapen", "-n", "5", "-q"), 2),
+        (PYTHON_M, ("run", "nothing:here"), 2),
+    ],
+    ids=["script-0", "python-m-1", "script-2", "python-m-2"],
+)
+def test_a_process_exits_with_the_code(library: Path, command: list[str], arguments: tuple[str, ...], code: int) -> None:
+    """The working directory is importable, with the script too, which Python itself does not arrange."""
+    done = subprocess.run([*command, *arguments], cwd=library, capture_output=True, text=True, check=False)
+    assert done.returncode == code, done.stderr
+    assert "Traceback" not in done.stderr
+    if arguments[1] == "nothing:here":
+        assert re.fullmatch(r"attribcheck: .*\n", done.stderr)
+        assert done.stdout == ""
+    else:
+        assert re.fullmatch(r"\d checked: .*\n", done.stdout)
+        assert done.stderr == ""
+
+
+LIGHT = {
+    "import": "import attribcheck; dir(attribcheck)",
+    "claims": "import attribcheck as ac; ac.method(claims=[ac.holds('dummy')])(print); ac.Unsupported",
+    "plugin": "import attribcheck.pytest_plugin",
+    "help": "from attribcheck.cli import cli; cli(['--help'], standalone_mode=False)",
+    "help of run": "from attribcheck.cli import cli; cli(['run', '--help'], standalone_mode=False)",
+}
+
+
+@pytest.mark.parametrize("what", LIGHT)
+def test_neither_torch_nor_hypothesis_is_imported(what: str) -> None:
+    code = f"{LIGHT[what]}\nimport sys\nprint(sorted({{'torch', 'hypothesis', 'numpy'}} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_pytest_with_the_plugin_imports_neither(tmp_path: Path) -> None:
+    (tmp_path / "test_light.py").write_text(
+        "import sys\n\ndef test_light(pytestconfig):\n"
+        "    assert pytestconfig.pluginmanager.hasplugin('attribcheck')\n"
+        "    assert not {'torch', 'hypothesis'} & set(sys.modules)\n"
+    )
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_light.py"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
