@@ -17,3 +17,9 @@ class Unsupported(NotImplementedError):
 
 class NotPreserved(AssertionError):
     """A rewrite changed the function it must preserve: a defect of attribcheck itself, never of a method."""
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an exception's message."""
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else "(no message)"

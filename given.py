@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from .axioms.cases import GivenModel, LogitsOnly, UserModel, weights_hash
-from .errors import UsageError
+from .errors import UsageError, first_line
 from .methods.registry import import_object
 
 
@@ -36,8 +36,7 @@ def load(model: str, data: str | None) -> GivenModel:
         with torch.no_grad():
             logits = module(torch.tensor(batch[:2]))
     except Exception as error:
-        detail = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UsageError(f"--model {model} does not take the inputs of --data {data}: {detail}") from error
+        raise UsageError(f"--model {model} does not take the inputs of --data {data}: {first_line(error)}") from error
     if logits.dim() != 2 or len(logits) != len(batch[:2]):
         raise UsageError(f"--model {model} maps {batch[:2].shape} to {tuple(logits.shape)}, expected logits [B, C]")
     return GivenModel(UserModel(model, weights_hash(module)), module, batch, logits.shape[1])
@@ -56,7 +55,7 @@ def load_module(model: str) -> nn.Module:
         try:
             made = made()
         except Exception as error:
-            raise UsageError(f"--model {model} raised {type(error).__name__}: {error}") from error
+            raise UsageError(f"--model {model} raised {type(error).__name__}: {first_line(error)}") from error
     if not isinstance(made, nn.Module):
         raise UsageError(f"--model {model} returned {type(made).__name__}, expected an nn.Module")
     return LogitsOnly(copy.deepcopy(made).double()).eval()
@@ -83,7 +82,7 @@ def _batch(data: str) -> np.ndarray:
         try:
             made = made()
         except Exception as error:
-            raise UsageError(f"--data {data} raised {type(error).__name__}: {error}") from error
+            raise UsageError(f"--data {data} raised {type(error).__name__}: {first_line(error)}") from error
     if isinstance(made, tuple | list) and made and isinstance(made[0], torch.Tensor | np.ndarray):
         made = made[0]
     try:

@@ -10,7 +10,7 @@ import torch
 from . import given as given_models
 from .axioms.cases import GivenModel, UserModel
 from .axioms.tolerances import TOLERANCE
-from .errors import MethodError, Unsupported, UsageError
+from .errors import MethodError, Unsupported, UsageError, first_line
 from .methods.registry import get_method
 from .reports.document import load_witness
 from .witnesses import evaluate, read_case
@@ -71,6 +71,8 @@ def _replay_one(path: Path, target: str | None, device: str) -> Outcome:
     if isinstance(case.network, UserModel):
         given = given_models.for_case(case.network, case.x.shape[1:])
     # The tolerance that the claim stated travels with the witness; another method is held to rounding.
+    if document["figures"]["tolerance"] is None:
+        raise UsageError(f"{path}: figures.tolerance is null; a witness states the tolerance that it exceeds")
     stated = float(document["figures"]["tolerance"])
     tol = stated if target is None and stated > TOLERANCE[case.dtype] else None
     full = axiom.full(variant)
@@ -80,6 +82,8 @@ def _replay_one(path: Path, target: str | None, device: str) -> Outcome:
         return Outcome(path, name, full, False, refused=True)
     except MethodError as error:
         return Outcome(path, name, full, False, error=str(error))
-    except (RuntimeError, ValueError, IndexError) as error:
-        raise UsageError(f"{path}: the case cannot be evaluated: {str(error).splitlines()[0]}") from error
+    except UsageError:
+        raise
+    except Exception as error:  # what the method raises is a MethodError: anything else is a defect of the document
+        raise UsageError(f"{path}: the case cannot be evaluated: {first_line(error)}") from error
     return Outcome(path, name, full, judgement.violated, judgement.residual, judgement.tolerance)

@@ -182,9 +182,7 @@ def _search(cell: Cell, variant: str, options: Options, given: GivenModel | None
         result.note = tally.error + where
     elif tally.flaky:
         result.observed = "inconclusive"
-        result.note = (
-            "the method answers differently on the same case; declare stochastic=True if it draws random numbers"
-        )
+        result.note = _FLAKY
     elif tally.violated is not None:
         result.observed = "violated"
         result.axiom = cell.axiom.full(variant)
@@ -194,6 +192,10 @@ def _search(cell: Cell, variant: str, options: Options, given: GivenModel | None
             )
         except (MethodError, Unsupported) as error:
             result.observed, result.note = "inconclusive", f"the counterexample could not be evaluated again: {error}"
+            return
+        figures = result.witness["figures"]
+        if figures["residual"] is not None and figures["residual"] <= figures["tolerance"]:
+            result.observed, result.note, result.witness = "inconclusive", _FLAKY, None
             return
         result.witness_file = "witnesses/" + filename(cell.method.name, result.axiom, cell.family)
         if not tally.nonfinite:
@@ -213,6 +215,9 @@ def _search(cell: Cell, variant: str, options: Options, given: GivenModel | None
         result.observed = "holds"
         if tol is not None and tally.residual is not None and tally.residual <= TOLERANCE["float64"]:
             result.note = f"the claim is weaker than what was seen: it holds without the stated tolerance {tol:g}"
+
+
+_FLAKY = "the method answers differently on the same case; declare stochastic=True if it draws random numbers"
 
 
 def _worst(tally: Tally, tol: float | None) -> dict[str, object]:
@@ -238,7 +243,11 @@ def _replay_pinned(cell: Cell, options: Options, given: GivenModel | None, resul
         raise UsageError(f"{cell.claim.witness}: the pinned witness is one of {axiom.full(variant)}, not {cell.label}")
     try:
         judgement, _, _ = evaluate(axiom, variant, cell.method, case, cell.claim.tol, options.device, given)
-    except (MethodError, Unsupported) as error:
+    except Unsupported:
+        result.observed, result.unsupported = "unsupported", 1
+        result.note = "the method refuses the network of the pinned witness"
+        return
+    except MethodError as error:
         result.observed, result.note = "error", f"on the pinned witness: {error}"
         return
     result.examples, result.axiom = 1, axiom.full(variant)

@@ -33,7 +33,7 @@ def evaluate(
     """
     trial = Trial(method, case, device, given)
     comparison = axiom.residual(variant, trial)
-    return judge(comparison, case.dtype, tol, _magnitude(axiom, variant, trial)), comparison, trial
+    return judge(comparison, case.dtype, tol, _magnitude(axiom, variant, trial), trial.finite), comparison, trial
 
 
 def _magnitude(axiom: Axiom, variant: str, trial: Trial) -> Any:

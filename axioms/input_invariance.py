@@ -71,6 +71,7 @@ def _script(variant: str, case: Case) -> str:
     return f"""\
 m = torch.tensor({np.asarray(case.drawn["shift"]).tolist()})
 expected = attribute(model, x, target, baseline)
+{"" if case.data is None else "data = data + m  # the data move with the input"}
 obtained = attribute(moved, x + m, target, moved_baseline)
 print("outputs  ", f(model, x).tolist(), f(moved, x + m).tolist())
 gap = (obtained - expected).abs().flatten(1).amax(1)

@@ -101,6 +101,8 @@ def script(axiom: Axiom, variant: str, method: Method, case: Case, tolerance: fl
     ]
     if case.data is not None:
         lines.append(f"data = torch.tensor({case.data.tolist()})")
+    elif method.data:
+        lines.append("data = x")
     given = None if case.baseline is None else case.baseline.tolist()
     lines.append("baseline = None" if method.baseline is None or given is None else f"baseline = torch.tensor({given})")
     if method.baseline == "given" and given is None:
@@ -109,6 +111,15 @@ def script(axiom: Axiom, variant: str, method: Method, case: Case, tolerance: fl
         lines.append(_REFERENCE[method.baseline])
     if "moved" in case.drawn:
         lines.append(_moved_baseline(method, case))
+    if method.data:
+        lines += [
+            "without_data = attribute",
+            "",
+            "",
+            "def attribute(*arguments):",
+            "    return without_data(*arguments, data=data)",
+            "",
+        ]
     if method.stochastic:
         lines += [
             "unseeded = attribute",

@@ -41,7 +41,13 @@ class Judgement:
     empty: bool
 
 
-def judge(comparison: Comparison, dtype: str, tol: float | None, magnitude: Callable[[], float] | None) -> Judgement:
+def judge(
+    comparison: Comparison,
+    dtype: str,
+    tol: float | None,
+    magnitude: Callable[[], float] | None,
+    finite: bool = True,
+) -> Judgement:
     """Decide one comparison.
 
     Args:
@@ -49,9 +55,10 @@ def judge(comparison: Comparison, dtype: str, tol: float | None, magnitude: Call
         tol: the tolerance that a claim states for a method that approximates; None: rounding only.
         magnitude: computes A (see above) where the network is known as data. It is only called when it can matter: the
             floor can lower a residual, never raise it.
+        finite: whether the attributions behind the figures were finite in every entry.
     """
     tolerance = max(TOLERANCE[dtype], tol or 0.0)
-    if not all_finite(comparison):
+    if not finite or not all_finite(comparison):
         return Judgement(None, tolerance, True, False)
     empty = bool(comparison.empty.all())
     gap, scale = comparison.gap.double(), comparison.scale.double()

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ..claims import Method
-from ..errors import MethodError, Unsupported, UsageError
+from ..errors import MethodError, Unsupported, UsageError, first_line
 from .cases import DTYPES, AnyNetwork, Case, GivenModel, realize
 
 
@@ -21,6 +21,8 @@ class Trial:
 
     def __init__(self, method: Method, case: Case, device: str = "cpu", given: GivenModel | None = None) -> None:
         self.method, self.case, self.device, self.given = method, case, device, given
+        self.finite = True
+        """Whether every attribution so far was finite, in entries that the axiom does not read too."""
         self._modules: dict[int, tuple[AnyNetwork, nn.Module]] = {}
 
     def tensor(self, array: Any, case: Case | None = None) -> Tensor:
@@ -73,8 +75,10 @@ class Trial:
         except (Unsupported, UsageError):
             raise
         except Exception as error:
-            raise MethodError(f"raised {type(error).__name__}: {_first_line(error)}") from error
-        return _held_to_contract(result, x)
+            raise MethodError(f"raised {type(error).__name__}: {first_line(error)}") from error
+        attribution = _held_to_contract(result, x)
+        self.finite = self.finite and bool(torch.isfinite(attribution).all())
+        return attribution
 
 
 def baseline_for(method: Method, x: Tensor, given: Tensor | None, data: Tensor | None) -> Tensor:
@@ -103,11 +107,6 @@ def _held_to_contract(result: Any, x: Tensor) -> Tensor:
     if result.device != x.device:
         raise MethodError(f"returned a tensor on {result.device} for an input on {x.device}")
     return result.detach()
-
-
-def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else "(no message)"
 
 
 def _a(noun: str) -> str:

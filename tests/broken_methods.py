@@ -215,9 +215,7 @@ def sees_order_of_units(model, x, target, baseline=None):
     return _gradient(model, x, target) * (1 + sum(ranks))
 
 
-def _by_rule(
-    model: nn.Module, x: Tensor, target: Tensor, rule: Callable[[Tensor, Tensor, Tensor], Tensor]
-) -> Tensor:
+def _by_rule(model: nn.Module, x: Tensor, target: Tensor, rule: Callable[[Tensor, Tensor, Tensor], Tensor]) -> Tensor:
     """Backpropagation in which activation modules pass back rule(gradient, input, output)."""
     seen: dict[nn.Module, tuple[Tensor, Tensor]] = {}
     handles = []

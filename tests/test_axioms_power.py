@@ -77,7 +77,9 @@ POWER = {
     ),
     "implementation-invariance/dead": Row("counts_parameters:relu sees_all_weights:conv", "occlusion-1:smooth"),
     "implementation-invariance/never-active": Row("deconvolution:relu counts_parameters:conv", "gradient:relu"),
-    "implementation-invariance/max-as-relus": Row("counts_modules:maxpool sees_activations:maxpool", "gradient:maxpool"),
+    "implementation-invariance/max-as-relus": Row(
+        "counts_modules:maxpool sees_activations:maxpool", "gradient:maxpool"
+    ),
     # The identity joins two hidden layers and a skip: four weight matrices are its smallest form.
     "implementation-invariance/nested": Row(
         "rescale_rule:relu counts_parameters:relu", "integrated-gradients:relu", layers=4, features=4
