@@ -41,11 +41,9 @@ def noisy(model, x, target, baseline):
     return x * gradient(model, x, target) * (1 + torch.rand(x.shape, dtype=x.dtype))
 """
 
-# Integers, floats and texts of a kind that Hypothesis picks out of modules and mixes into its draws.
-ODD_CONSTANTS = "\n".join(
-    f"name_{k} = {1_000_003 + 7919 * k}, {-31_337 - k}, {k + 1}, {0.123456789 + k}, 'text {k}', b'bytes {k}'"
-    for k in range(200)
-)
+# Hypothesis picks integers beyond 100 out of loaded local modules (if there are fewer than 1024) and mixes them into its
+# draws where they fit: as seeds of wide networks, which only a claim that stands gets to.
+ODD_CONSTANTS = "\n".join(f"name_{k} = {1_000_003 + 7919 * k}" for k in range(500))
 
 DRIVER = """
 import json
@@ -54,13 +52,18 @@ import sys
 if sys.argv[1] == "more modules":
     import odd_constants
 import attribcheck as ac
-import methods_drawn_alike as methods
 
+
+def results():
+    return ac.check("gradient-times-input", axioms=["sensitivity-n"], families=["linear"], max_examples=200).results
+
+
+told = [results()]
 if sys.argv[1] == "modules in between":
-    ac.check(methods.noisy, max_examples=5)
     import odd_constants
-reports = [ac.check(method, max_examples=30, seed=4) for method in (methods.forgetful, methods.noisy)]
-print(json.dumps([report.document()["results"] for report in reports]))
+
+    told.append(results())
+print(json.dumps([[(r.examples, r.discarded, r.vacuous, r.worst, r.drawn) for r in each] for each in told]))
 """
 
 TARGETS = tuple(f"methods_drawn_alike:{name}" for name in ("forgetful", "noisy"))
@@ -130,15 +133,15 @@ def test_another_seed_draws_other_cases() -> None:
 def test_cases_do_not_depend_on_the_modules_that_are_loaded(library: Path) -> None:
     """A local module of odd constants, before attribcheck is imported or between two checks of one process."""
     told = []
-    for what in ("as it is", "more modules", "modules in between"):
+    for what in ("more modules", "modules in between"):
         done = subprocess.run(
             [sys.executable, "driver.py", what], cwd=library, capture_output=True, text=True, check=True
         )
-        reports = json.loads(done.stdout)
-        told.append([{k: v for k, v in result.items() if k != "seconds"} for report in reports for result in report])
-    assert told[0] == told[1]
-    assert told[0] == told[2]
-    assert any(result["witness"] for result in told[0])
+        told += json.loads(done.stdout)
+    assert all(results == told[0] for results in told)
+    assert len(told) == 3
+    # The figures differ from cell to cell, so they would tell other cases apart.
+    assert len({json.dumps(figures) for figures in told[0]}) == 4
 
 
 def test_a_cell_does_not_depend_on_the_cells_beside_it() -> None:

@@ -1,0 +1,157 @@
+"""Networks as data: round trips, building, the ladder, kink status, rewrites and composition."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from attribcheck.axioms.cases import Setting
+from attribcheck.axioms.networks.build import build, evaluate, magnitude, values
+from attribcheck.axioms.networks.compose import masked, shifted, swapped
+from attribcheck.axioms.networks.families import FAMILIES
+from attribcheck.axioms.networks.kinds import KINDS
+from attribcheck.axioms.networks.kinks import on_kink, segment_in_kink
+from attribcheck.axioms.networks.rewrites import REWRITES, Context, applicable, largest_difference
+from attribcheck.axioms.networks.sources import Small, Wide
+from attribcheck.axioms.networks.spec import Call, Layer, Network
+from attribcheck.errors import UsageError
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+DRAWING = settings(
+    max_examples=25, derandomize=True, database=None, deadline=None, suppress_health_check=list(HealthCheck)
+)
+SITES = [(f, r.name) for f, family in FAMILIES.items() for r in applicable(family)]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@DRAWING
+@given(data=st.data())
+def test_a_network_survives_every_form(family: str, data: Any) -> None:
+    case = Setting(Small(data.draw), FAMILIES[family]).base()
+    network, x = case.network, torch.tensor(case.x)
+    assert isinstance(network, Network)
+    assert Network.from_json(network.to_json()) == network
+    assert eval(repr(network), {"Network": Network, "Layer": Layer, "Call": Call}) == network
+    assert torch.equal(build(network)(x), evaluate(network, x))
+    x.requires_grad_()
+    output = build(network)(x)
+    (gradient,) = torch.autograd.grad(output.abs().sum(), x)
+    bound = magnitude(network, x.detach())
+    assert float(output.detach().abs().max()) <= bound * (1 + 1e-12)
+    assert float(gradient.abs().max()) <= bound * 1.13**3 * (1 + 1e-12)  # the slope of GELU reaches 1.13
+
+
+@pytest.mark.parametrize(("family", "rewrite"), SITES)
+@DRAWING
+@given(data=st.data())
+def test_a_rewrite_preserves_the_function_and_changes_the_network(family: str, rewrite: str, data: Any) -> None:
+    wide = data.draw(st.integers(0, 4)) == 4
+    source = Wide(data.draw(st.integers(0, 999))) if wide else Small(data.draw)
+    case = Setting(source, FAMILIES[family]).base()
+    assert isinstance(case.network, Network)
+    context = Context(source, case.x, bound=64.0)
+    before = REWRITES[rewrite].prepare(case.network, context)
+    after = None if before is None else REWRITES[rewrite].apply(before, context)
+    if before is None or after is None:
+        return
+    points = np.random.default_rng(0).uniform(-60, 60, (20, *case.x.shape[1:]))
+    difference, scale = largest_difference(before, after, torch.tensor(np.concatenate([points, case.x])))
+    assert difference <= 1e-11 * max(1.0, scale)
+    if rewrite != "permute":  # equal units look alike in any order
+        assert before != after
+
+
+@pytest.mark.parametrize("family", ["relu", "conv"])
+@DRAWING
+@given(data=st.data())
+def test_on_the_ladder_no_pre_activation_is_ever_zero(family: str, data: Any) -> None:
+    case = Setting(Small(data.draw), FAMILIES[family]).base()
+    assert isinstance(case.network, Network)
+    integers = torch.tensor(np.random.default_rng(1).integers(-5, 6, (50, *case.x.shape[1:])).astype(float))
+    computed = values(case.network, integers)
+    for call in case.network.calls:
+        if case.network.layers[call.layer].kind == "relu":
+            assert bool((computed[call.inputs[0]] != 0).all())
+
+
+def test_every_kind_of_layer_is_drawn_or_written_by_a_rewrite() -> None:
+    seen: set[str] = set()
+    for family in FAMILIES.values():
+        for seed in range(30):
+            source = Wide(seed)
+            case = Setting(source, family).base()
+            assert isinstance(case.network, Network)
+            networks: list[Network | None] = [case.network, swapped(case.network, 0, 1)]
+            for rewrite in applicable(family):
+                context = Context(source, case.x, 64.0)
+                before = rewrite.prepare(case.network, context)
+                networks += [before, None if before is None else rewrite.apply(before, context)]
+            seen |= {layer.kind for network in networks if network for layer in network.layers.values()}
+    assert seen == set(KINDS)
+
+
+def relu_of(weight: list[list[float]], bias: list[float], out: list[list[float]]) -> Network:
+    """A network with one hidden ReLU layer."""
+    layers = {"fc": Layer("linear", weight=weight, bias=bias), "act": Layer("relu"), "out": Layer("linear", weight=out)}
+    calls = (Call("h", "fc", ("x",)), Call("a", "act", ("h",)), Call("y", "out", ("a",)))
+    return Network((len(weight[0]),), layers, calls)
+
+
+def test_kink_status_of_points() -> None:
+    identity = relu_of([[1.0], [-1.0]], [0.0, 0.0], [[1.0, -1.0]])  # x = ReLU(x) - ReLU(-x)
+    at = torch.tensor([[0.0], [1.0]], dtype=torch.float64)
+    assert on_kink(identity, at[:1])
+    assert not on_kink(identity, at[1:])
+
+
+def test_a_kink_behind_inactive_units_is_harmless() -> None:
+    dead = relu_of([[1.0]], [-5.0], [[1.0]])
+    layers = {**dead.layers, "again": Layer("relu")}
+    behind = Network((1,), layers, (*dead.calls, Call("z", "again", ("y",))))
+    assert not on_kink(behind, torch.ones(1, 1, dtype=torch.float64))  # ReLU(0) of a constant zero
+
+
+def test_a_segment_inside_a_kink_is_noticed_and_a_crossing_is_not() -> None:
+    inside = relu_of([[1.0, -1.0], [-1.0, 1.0]], [0.0, 0.0], [[1.0, -1.0]])  # the path x1 = x2 lies in both kinks
+    start, end = torch.zeros(1, 2, dtype=torch.float64), torch.ones(1, 2, dtype=torch.float64)
+    assert segment_in_kink(inside, start, end)
+    crossing = relu_of([[1.0, 1.0]], [-0.7], [[1.0]])
+    assert not segment_in_kink(crossing, start, end)
+    twice = relu_of([[0.3, 0.7], [0.7, 0.3]], [-0.7, -0.7], [[1.0, 1.0]])  # two kinks that meet to rounding
+    assert not segment_in_kink(twice, start, end)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_composition_does_what_it_says(family: str) -> None:
+    source = Wide(3)
+    case = Setting(source, FAMILIES[family]).base(at_least=2)
+    assert isinstance(case.network, Network)
+    x = torch.tensor(case.x)
+    other = x.flatten(1).clone()
+    other[:, 1] += 2.0
+    ignoring = masked(case.network, 1)
+    assert torch.allclose(evaluate(ignoring, x), evaluate(ignoring, other.reshape(x.shape)), atol=1e-12)
+    mirrored = x.flatten(1)[:, [1, 0, *range(2, x[0].numel())]].reshape(x.shape)
+    assert torch.allclose(evaluate(swapped(case.network, 0, 1), x), evaluate(case.network, mirrored), atol=1e-12)
+    shift = np.full(case.x.shape[1:], 1.5)
+    for how in ("affine", "bias"):
+        moved = shifted(case.network, shift, how)
+        if moved is not None:
+            assert torch.allclose(evaluate(moved, x + 1.5), evaluate(case.network, x), atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("calls", "message"),
+    [
+        ([], "no calls"),
+        ([Call("h", "nothing", ("x",))], "unknown layer"),
+        ([Call("h", "fc", ("y",))], "before it is computed"),
+        ([Call("h", "fc", ("x",)), Call("h", "fc", ("x",))], "computed twice"),
+    ],
+)
+def test_a_network_that_is_none_is_refused(calls: list[Call], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        Network((1,), {"fc": Layer("linear", weight=[[1.0]])}, tuple(calls))
