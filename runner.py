@@ -262,6 +262,3 @@ def _replay_pinned(cell: Cell, options: Options, given: GivenModel | None, resul
     result.observed, result.note = "violated", "shown by the pinned witness"
     result.witness = to_document(axiom, variant, cell.method, cell.family, case, cell.claim.tol, options.device, given)
     result.witness_file = "witnesses/" + filename(cell.method.name, result.axiom, cell.family)
-
-
-__all__ = ["ENOUGH", "Options", "Tally", "prepared", "run", "run_cell"]

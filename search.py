@@ -21,7 +21,6 @@ from hypothesis.errors import Flaky, NoSuchExample, Unsatisfiable
 from hypothesis.internal.conjecture import providers
 from torch import Tensor
 
-from . import axioms
 from .axioms.axiom import Axiom
 from .axioms.cases import Case, GivenModel, Setting
 from .axioms.networks.families import MODEL, Family, members
@@ -299,6 +298,3 @@ def cell_seed(seed: int, *names: str) -> int:
     """A seed of its own for each cell, the same whatever else is run."""
     digest = hashlib.sha256("\0".join([str(seed), *names]).encode()).digest()
     return int.from_bytes(digest[:4], "big")
-
-
-__all__ = ["Bench", "Tally", "axioms", "cell_seed", "search"]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 import platform
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from importlib import metadata
 from pathlib import Path
@@ -140,9 +139,3 @@ def environment(device: str) -> dict[str, str]:
         except metadata.PackageNotFoundError:
             continue
     return {**known, "device": device, "platform": platform.platform()}
-
-
-def merged(reports: Sequence[Report]) -> Report:
-    """One report out of several of one run (from parallel workers)."""
-    first = reports[0]
-    return Report([r for report in reports for r in report.results], first.seed, first.max_examples, first.device)

@@ -38,13 +38,14 @@ def _residual(variant: str, trial: Trial) -> Comparison:
 
 
 def _script(variant: str, case: Case) -> str:
-    start = "f(model, reference)" if variant == "delta" else "0"
+    start = "f(model, reference)" if variant == "delta" else "torch.zeros(len(x))"
     return f"""\
 R = attribute(model, x, target, baseline)
+start = {start}
 obtained = R.flatten(1).sum(1)
-expected = f(model, x) - {start}
+expected = f(model, x) - start
 gap = (obtained - expected).abs()
-scale = f(model, x).abs() + {start.replace(")", ").abs()") if variant == "delta" else "0"} + R.abs().flatten(1).sum(1)
+scale = f(model, x).abs() + start.abs() + R.abs().flatten(1).sum(1)
 """
 
 
