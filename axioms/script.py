@@ -53,16 +53,29 @@ def _model_source(network: AnyNetwork, name: str) -> str:
     if isinstance(network, Network):
         return network_source(network, name)
     module, _, factory = network.factory.partition(":")
-    lines = [f"from {module} import {factory.partition('.')[0]}", "", f"{name} = {factory}().double().eval()"]
-    if network.shift is not None:
-        shift = list(network.shift)
-        lines += [
-            f"unshifted, m_of_{name} = {name}, torch.tensor({shift})",
-            f"class Shifted{name.capitalize()}(nn.Module):",
-            "    def forward(self, x):",
-            f"        return unshifted(x - m_of_{name}.reshape(x.shape[1:]))",
-            f"{name} = Shifted{name.capitalize()}()",
-        ]
+    title = name.capitalize()
+    shift = "" if network.shift is None else f" - torch.tensor({list(network.shift)}).reshape(x.shape[1:])"
+    lines = [
+        # The model is made under the default it was written for: another dtype would train or initialise other weights.
+        "torch.set_default_dtype(torch.float32)",
+        f"from {module} import {factory.partition('.')[0]}",
+        "",
+        "",
+        f"class {title}Network(nn.Module):",
+        "    def __init__(self, inner):",
+        "        super().__init__()",
+        "        self.inner = inner",
+        "",
+        "    def forward(self, x):",
+        f"        output = self.inner(x{shift})",
+        "        output = output[0] if isinstance(output, (tuple, list)) else output",
+        "        return output.unsqueeze(1) if output.dim() == 1 else output",
+        "",
+        "",
+        f"made = {factory} if isinstance({factory}, nn.Module) else {factory}()",
+        "torch.set_default_dtype(torch.float64)",
+        f"{name} = {title}Network(copy.deepcopy(made).double()).eval()",
+    ]
     return "\n".join(lines)
 
 
@@ -80,6 +93,7 @@ def script(axiom: Axiom, variant: str, method: Method, case: Case, tolerance: fl
     """The runnable script of a case: network, inputs, the method's call, expected and obtained figures, the residual."""
     lines = [
         f"# {axiom.full(variant)}: {axiom.variants[variant]}",
+        *(["import copy", ""] if isinstance(case.network, UserModel) else []),
         "import torch",
         "from torch import nn",
         "from torch.nn import functional as F",
