@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import textwrap
 from collections.abc import Callable
 
 from . import axioms
@@ -30,6 +31,8 @@ def axiom_rows() -> Rows:
     for axiom in axioms.AXIOMS.values():
         rows.append((axiom.name, _first_line(axiom.doc).partition(": ")[2]))
         rows += [(f"  {axiom.full(variant)}", text) for variant, text in axiom.variants.items() if variant]
+        if axiom.others:
+            rows.append((f"  {axiom.name}/{axiom.others}", axiom.variants[axiom.others]))
     return rows
 
 
@@ -82,9 +85,9 @@ def _axiom_page(name: str) -> str:
         lines += ["Variants:", *(f"  {axiom.full(v)}: {text}" for v, text in variants.items()), ""]
     lines.append("Claims of the built-in methods:")
     for method in BUILTIN.values():
-        for claim in method.claims:
-            if claim.name == axiom.name and (chosen is None or claim.variant in (None, chosen)):
-                lines.append(f"  {method.name}: {_claim_line(claim)}")
+        claims = [c for c in method.claims if c.name == axiom.name and (chosen is None or c.variant in (None, chosen))]
+        for kind in ("holds", "fails"):
+            lines += _together([claim for claim in claims if claim.kind == kind], f"{method.name}: {kind} ")
     return "\n".join(lines)
 
 
@@ -97,13 +100,32 @@ def _method_page(method: Method) -> str:
     for title, wanted in (("What holds:", "holds"), ("What fails, and why:", "fails")):
         claims = [claim for claim in method.claims if claim.kind == wanted]
         if claims:
-            lines += ["", title, *(f"  {_claim_line(claim)}" for claim in claims)]
+            lines += ["", title, *_together(claims)]
     return "\n".join(lines)
 
 
-def _claim_line(claim: Claim) -> str:
-    parts = [f"{claim.kind} {claim.axiom} on {claim.on}"]
-    if claim.tol:
-        parts.append(f"to {claim.tol:g}")
-    why = "; ".join(text for text in (claim.reason, claim.source) if text)
-    return " ".join(parts) + (f": {why}" if why else "")
+def _together(claims: list[Claim], before: str = "") -> list[str]:
+    """The claims as indented lines: those with one argument are one entry, with their families and variants listed."""
+    families: dict[tuple[str, float | None, str], list[str]] = {}
+    for claim in claims:
+        families.setdefault((claim.axiom, claim.tol, _why(claim)), []).append(claim.on)
+    variants: dict[tuple[str, str, float | None, str], list[str]] = {}
+    for (axiom, tol, why), on in families.items():
+        name, _, variant = axiom.partition("/")
+        variants.setdefault((name, ", ".join(on), tol, why), []).append(variant)
+    lines = []
+    for (name, families_listed, tol, why), chosen in variants.items():
+        listed = "".join(f"/{variant}" for variant in chosen) if len(chosen) == 1 and chosen[0] else ""
+        if len(chosen) > 1:
+            listed = " (" + ", ".join(variant or "all" for variant in chosen) + ")"
+        text = (
+            f"{before}{name}{listed} on {families_listed}"
+            + (f", to {tol:g}" if tol else "")
+            + (f": {why}" if why else "")
+        )
+        lines += textwrap.wrap(text, 118, initial_indent="  ", subsequent_indent="      ", break_on_hyphens=False)
+    return lines
+
+
+def _why(claim: Claim) -> str:
+    return "; ".join(text for text in (claim.reason, claim.source) if text)

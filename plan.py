@@ -80,7 +80,7 @@ def plan(methods: Sequence[Method], selection: Selection, has_model: bool = Fals
 
 def _place(cell: Cell) -> tuple[int, int, int]:
     """Cells stand in the order of the registries, so that two methods' rows read alike."""
-    variant = list(cell.axiom.variants).index(cell.variants[0])
+    variant = 0 if cell.axiom.others else list(cell.axiom.variants).index(cell.variants[0])
     return list(axioms.AXIOMS).index(cell.axiom.name), variant, list(SUMMARIES).index(cell.family)
 
 
@@ -99,6 +99,7 @@ def _cells_of(method: Method, selection: Selection, has_model: bool) -> list[Cel
                 for family in families:
                     if (
                         (axiom.name, variant, family) not in known
+                        and variant not in axiom.fails_only
                         and axioms.applies(axiom, variant, family)
                         and selection.wants(axiom, variant, family)
                     ):
@@ -151,6 +152,12 @@ def _found(method: Method, claim: Claim) -> tuple[Axiom, str | None]:
         axioms.check_family(claim.on)
     except UsageError as error:
         raise UsageError(f"{method.name} claims {claim.kind}({claim.axiom!r}, on={claim.on!r}): {error}") from error
+    if claim.kind == "holds" and variant in axiom.fails_only:
+        raise UsageError(
+            f"{method.name} claims holds({claim.axiom!r}, on={claim.on!r}): it can only be claimed to fail"
+        )
+    if axiom.others and variant is None:
+        raise UsageError(f"{method.name} claims {axiom.name!r}: write {axiom.name}/{axiom.others}")
     candidates = [variant] if variant else list(axiom.variants)
     if not any(axioms.applies(axiom, v, claim.on) for v in candidates):
         raise UsageError(

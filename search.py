@@ -87,16 +87,19 @@ class Bench:
         else:
             family = source.pick(*(m for m in members(self.family) if self.axiom.applies(self.variant, m)))
         features = 2 if self.method.baseline == "min" else 1
-        return Setting(source, family, data=self.method.needs_data, features=features)
+        return Setting(source, family, self.method.needs_data, features, self.method.baseline)
 
     def touches_kink(self, case: Case) -> bool:
-        """Whether a network of the case is on a kink at x, or on a piece of the segment from the method's baseline."""
+        """Whether a network of the case is on a kink where the axiom forbids it.
+
+        At x (unless x may lie on one), or on a piece of the segment from the method's baseline.
+        """
         trial = Trial(self.method, case, "cpu", self.given)
         for each in self.axiom.evaluated(self.variant, case):
             if not isinstance(each.network, Network):
                 continue
             x = trial.tensor(each.x, each).double()
-            if on_kink(each.network, x):
+            if self.axiom.kinks == "off" and on_kink(each.network, x):
                 return True
             if self.method.baseline is not None and segment_in_kink(each.network, trial.reference(each).double(), x):
                 return True
@@ -116,7 +119,8 @@ class Bench:
 
             def record(module: Any, inputs: tuple[Any, ...], seen: list[Tensor] = points) -> None:
                 if torch.is_grad_enabled() and inputs and isinstance(inputs[0], Tensor):
-                    seen.append(inputs[0].detach().double().cpu().clone())
+                    with torch._C.DisableTorchFunction():  # a method's function mode must not see what is copied here
+                        seen.append(inputs[0].detach().double().cpu().clone())
 
             handle = trial.module(each).register_forward_pre_hook(record)
             try:
@@ -191,7 +195,7 @@ def _find(bench: Bench, strategy: st.SearchStrategy[_Drawn], tally: Tally, n: in
             return False
         if shrinking:
             state["calls"] += 1
-        if case is None or (bench.axiom.kinks == "off" and bench.touches_kink(case)):
+        if case is None or (bench.axiom.kinks != "any" and bench.touches_kink(case)):
             tally.discarded += not shrinking
             hypothesis.reject()
         assert case is not None
@@ -259,7 +263,7 @@ def _outcome(bench: Bench, case: Case, tally: Tally, shrinking: bool) -> tuple[s
     except MethodError as error:
         tally.examples += not shrinking
         return "error", str(error)
-    if judgement.violated and bench.axiom.kinks == "off" and bench.looks_at_kink(case):
+    if judgement.violated and bench.axiom.kinks != "any" and bench.looks_at_kink(case):
         return "on a kink", ""
     if not shrinking:
         tally.examples += 1

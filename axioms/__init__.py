@@ -6,13 +6,39 @@ import difflib
 from collections.abc import Iterable
 
 from ..errors import UsageError
-from . import completeness, dummy, implementation_invariance, input_invariance, sensitivity_n, symmetry
+from . import (
+    class_sensitivity,
+    completeness,
+    continuity,
+    dummy,
+    equivalence,
+    feature_permutation,
+    implementation_invariance,
+    input_invariance,
+    linearity,
+    scale_equivariance,
+    sensitivity_n,
+    symmetry,
+)
 from .axiom import Axiom
 from .networks.families import ANY, MODEL, SUMMARIES, members
 
 AXIOMS: dict[str, Axiom] = {
     module.AXIOM.name: module.AXIOM
-    for module in (completeness, sensitivity_n, implementation_invariance, input_invariance, dummy, symmetry)
+    for module in (
+        completeness,
+        sensitivity_n,
+        implementation_invariance,
+        input_invariance,
+        dummy,
+        symmetry,
+        class_sensitivity,
+        linearity,
+        scale_equivariance,
+        feature_permutation,
+        continuity,
+        equivalence,
+    )
 }
 
 

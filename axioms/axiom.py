@@ -27,8 +27,11 @@ class Axiom:
     script     the lines of a plain PyTorch script that show the check; they may use `model`, `x`, `target`, `baseline`,
                `attribute(...)`, `f(model, x)` and what the case drew, and end by setting `gap` and `scale` [K]
     evaluated  the cases on which the method is called: the case itself and its rewritten, shifted ... companions
-    kinks      "off": cases must not touch a kink; "any": they may
+    kinks      "off": cases must not touch a kink; "at x": x may lie on one, but no piece of the segment from the baseline;
+               "any": they may
     default    what "name" alone claims; None: every variant
+    fails_only variants of which a counterexample says something and its absence nothing: for `fails` claims alone
+    others     what a variant stands for, where there is one for each of something and no list: "<other method>"
     draws      what `draw` puts into case.drawn, which a witness must hold
     applies    whether a variant makes sense for a family
     model      whether it can be checked on the user's own model
@@ -43,6 +46,8 @@ class Axiom:
     evaluated: Callable[[str, Case], list[Case]] = _only
     kinks: str = "off"
     default: tuple[str, ...] | None = None
+    fails_only: tuple[str, ...] = ()
+    others: str | None = None
     draws: tuple[str, ...] = ()
     applies: Callable[[str, Family], bool] = lambda variant, family: True
     model: bool = False

@@ -165,6 +165,8 @@ class Setting:
     """Whether the method needs a batch of data."""
     features: int = 1
     """How many features the method needs to say something: from the minimum of one feature, every path is a point."""
+    baseline: str | None = "given"
+    """The kind of baseline that the method takes (see claims.method)."""
 
     def points(self, family: Family, shape: tuple[int, ...], n: int) -> Array:
         """n samples [n, *shape] as this family has them."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -54,6 +55,13 @@ def compare_maps(what: str, obtained: Tensor, expected: Tensor) -> Comparison:
     a, b = _rows(obtained), _rows(expected)
     scale = a.abs().amax(1) + b.abs().amax(1)
     return Comparison(what, expected, obtained, (a - b).abs().amax(1), scale, scale == 0)
+
+
+def compare_terms(what: str, obtained: Tensor, terms: Sequence[Tensor]) -> Comparison:
+    """A map [B, *shape] that must be the sum of others, against the largest entries of all of them."""
+    expected = torch.stack(list(terms)).sum(0)
+    scale = torch.stack([_rows(each).abs().amax(1) for each in (obtained, *terms)]).sum(0)
+    return Comparison(what, expected, obtained, _rows(obtained - expected).abs().amax(1), scale, scale == 0)
 
 
 def compare_entries(what: str, obtained: Tensor, expected: Tensor, attribution: Tensor) -> Comparison:

@@ -144,6 +144,11 @@ def script(axiom: Axiom, variant: str, method: Method, case: Case, tolerance: fl
             "    return unseeded(*arguments)",
             "",
         ]
+    if "end" in case.drawn:
+        # A baseline that is computed from the input moves with it.
+        moving = "point.flatten(1).amin(1).reshape(-1, *[1] * (x.dim() - 1)).expand_as(x).clone()"
+        at = moving if method.baseline == "min" else "baseline"
+        lines += ["", "", "def baseline_at(point):", f"    return {at}"]
     lines += [
         "",
         "",

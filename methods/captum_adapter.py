@@ -1,4 +1,4 @@
-"""Captum's attribution classes as methods under test, with the claims that its documentation makes for six of them.
+"""Captum's attribution classes as methods under test, with claims for nine of them, from its documentation and by proof.
 
 Captum is called as its users call it, and imported only when one of its methods is asked for. Two things are added: its
 own refusals of a network become `Unsupported`, and a map that it returns in single precision for inputs in double
@@ -241,6 +241,11 @@ def _like(built_in: Callable[..., Any], *harmless: str) -> Callable[[Mapping[str
     return lambda changed: () if set(changed) - set(harmless) else known
 
 
+def _saliency(changed: Mapping[str, Any]) -> tuple[Claim, ...]:
+    """The claims of Saliency: with abs=False it is the gradient itself."""
+    return _like(gradients.gradient if "abs" in changed else gradients.saliency, "abs")(changed)
+
+
 _documented = 'Captum documentation of {}: "{}"'.format
 _ADDITIVE = "Ancona et al. 2018, Proposition 4"
 _MOVES = "proved here: the given baseline moves with the input, so what is between the two stays"
@@ -311,9 +316,23 @@ def _deep_lift(changed: Mapping[str, Any]) -> tuple[Claim, ...]:
     total = _documented("DeepLift", f"{quote} computed based on DeepLift's rescale rule")
     rescale = "proved here: the multiplier of a linear layer is its weight, that of ReLU(h) - ReLU(-h) is dh / dh = 1"
     nested = "ReLU(ReLU(x1) - 1 - ReLU(x2)) = ReLU(ReLU(x1 - 1) - ReLU(x2)) at (3, 1): (1.5, -0.5) against (2, -1)"
-    families = ("linear", "relu", "relu-nobias", "smooth", "odd-nobias", "conv", "maxpool", "product")
+    families = (
+        "linear",
+        "relu",
+        "relu-nobias",
+        "smooth",
+        "odd-nobias",
+        "conv",
+        "maxpool",
+        "residual",
+        "functional",
+        "stacked",
+    )
+    rule = _documented("DeepLift", "computed based on DeepLift's rescale rule")
     return (
-        *(holds("completeness/delta", on=family, source=total) for family in families),
+        *(holds("completeness/delta", on=family, source=total) for family in (*families, "product")),
+        # Where the networks are plain the two agree; where they are not, the script of a counterexample shows both answers.
+        *(holds("equivalence/deeplift", on=family, source=rule) for family in families if family != "linear"),
         holds("sensitivity-n", on="linear", source=_ADDITIVE),
         *(holds(axiom, on="linear", source=rescale) for axiom in ("implementation-invariance", "dummy", "symmetry")),
         holds("input-invariance", on="any", source=_MOVES),
@@ -350,12 +369,118 @@ def _shapley_value_sampling(changed: Mapping[str, Any]) -> tuple[Claim, ...]:
     return claims if changed else (*claims, fails("symmetry", on="product", tol=_SINGLE, reason=order))
 
 
-# The six, in the order of reports.
+# What its epsilon of 1e-9 absorbs, as in methods/recursions.py: eps (1 + 1 / A) / 1.1e-3, with A >= 1.
+_ABSORBED = 2e-6
+
+_FACTOR = "z_ji = w_ji x_i has the input as a factor, which the shift moved (Kindermans et al. 2019, section 3.2)"
+
+
+def _lrp(changed: Mapping[str, Any]) -> tuple[Claim, ...]:
+    """The claims of LRP, of which no option changes the map.
+
+    Two passages of the documentation disagree on the sum: that of `attribute` says one, that of the convergence delta the
+    output. The second is what is computed. It also says that epsilon absorbs relevance, and leaves out that biases do and
+    that a + between two branches, which is no module, hands on twice what it got. So conservation is claimed only for
+    chains without biases.
+    """
+    delta = _documented("LRP", "The relevance is conserved during the propagation through the models' layers")
+    shares = "proved here: the shares z_ji / z_j of a unit do not see"
+    twice = "a + is no module and hands all it gets to both: x1 + x2 as two linear layers at (1, 2) gives (3, 3), not (1, 2)"
+    bias = "the share of the bias b_j / z_j reaches no feature"
+    return (
+        *(
+            holds(f"completeness/{variant}", on=family, tol=_ABSORBED, source=f"{delta}, but for epsilon; f(0) = 0")
+            for family in ("relu-nobias", "odd-nobias")
+            for variant in ("output", "delta")
+        ),
+        holds("implementation-invariance/permute", on="relu", source=f"{shares} the order of the units"),
+        holds("implementation-invariance/split", on="relu", source=f"{shares} that w a = (s w) a + (1 - s) w a"),
+        holds("implementation-invariance/dead", on="relu", source=f"{shares} a unit with w_ji = 0"),
+        holds("implementation-invariance/never-active", on="relu", source=f"{shares} a unit with x_i = 0"),
+        *(
+            holds("equivalence/lrp-epsilon(epsilon=1e-9)", on=family, source=_documented("LRP", "EpsilonRule"))
+            for family in ("relu", "relu-nobias", "odd-nobias")
+        ),
+        fails("equivalence/lrp-epsilon(epsilon=1e-9)", on="residual", reason=twice),
+        fails("completeness/output", on="linear", tol=_ABSORBED, reason=bias),
+        fails("completeness/output", on="relu", tol=_ABSORBED, reason=bias),
+        fails("completeness/delta", on="linear", tol=_ABSORBED, reason=twice),
+        fails("completeness/delta", on="relu", tol=_ABSORBED, reason=f"{bias}: ReLU(x - 1) at x = 2 gives 2 and not 1"),
+        fails("implementation-invariance/nested", on="relu", tol=_ABSORBED, reason=twice),
+        fails("input-invariance/constant", on="any", reason=_FACTOR),
+        fails("input-invariance/arbitrary", on="linear", reason=_FACTOR),
+    )
+
+
+# What holds for every gradient whose ReLUs answer for themselves: what stands between them is differentiated as ever.
+_MULTIPLES = "proved here: the modified gradient of a unit is that of its multiples, c > 0, and does not see the order"
+_AFFINE = "proved here: between ReLUs it is the gradient, which does not see how an affine map is written"
+_SAME_UNITS = "Kindermans et al. 2019, section 3.1: the shift leaves every unit as it was, and the input is no factor"
+
+
+def _of_modified_gradients() -> tuple[Claim, ...]:
+    """What is true of guided backpropagation and of deconvolution."""
+    affine = ("fuse-linear", "split-linear", "batchnorm-folding")
+    split = "the copies' gradients are cut one by one: -ReLU(x) = ReLU(x) - 2 ReLU(x) at x = 1 gives 0 against 1"
+    return (
+        *(holds(f"implementation-invariance/{kind}", on="any", source=_MULTIPLES) for kind in ("permute", "rescale")),
+        *(holds(f"implementation-invariance/{kind}", on="any", source=_AFFINE) for kind in affine),
+        holds("implementation-invariance/dead", on="any", source="proved here: the gradient of the unit is zero"),
+        holds("input-invariance", on="any", source=_SAME_UNITS),
+        fails("implementation-invariance/split", on="relu", reason=split),
+        fails("dummy", on="relu", reason="f = ReLU(x) - ReLU(x) = 0 at x = 1 gives 1: the negative path is cut"),
+        fails("symmetry", on="any", reason="ReLU(x1) + 2 ReLU(x2) - ReLU(x2) at (1, 1) gives (1, 2)"),
+    )
+
+
+def _guided_backprop(changed: Mapping[str, Any]) -> tuple[Claim, ...]:
+    """The claims of GuidedBackprop, which takes no option."""
+    identity = "f = -x = ReLU(-x) - ReLU(x) at x = 1: -1 against 0"
+    shared = "the hook of a ReLU replaces the gradient of all that reads the same tensor: z + ReLU(z)"
+    return (
+        *_of_modified_gradients(),
+        holds("implementation-invariance/never-active", on="any", source="proved here: the gate of the unit is closed"),
+        fails("implementation-invariance/relu-identity", on="linear", reason=identity),
+        *(
+            holds(
+                "equivalence/guided-backprop",
+                on=family,
+                source=_documented("GuidedBackprop", "only non-negative gradients"),
+            )
+            for family in ("relu", "conv", "smooth")
+        ),
+        fails(
+            "equivalence/guided-backprop", on="functional", reason="only nn.ReLU modules are hooked: it is the gradient"
+        ),
+        fails("equivalence/guided-backprop", on="residual", reason=shared),
+    )
+
+
+def _deconvolution(changed: Mapping[str, Any]) -> tuple[Claim, ...]:
+    """The claims of Deconvolution, which takes no option.
+
+    By the documented rule ReLU(h) - ReLU(-h) gets ReLU(g) - ReLU(-g) = g. Captum's hook of the first ReLU sits on the tensor
+    h, and replaces the gradient of its other readers too: so this claim falls.
+    """
+    quote = "the gradient of the ReLU input is simply computed taking ReLU of the output gradient"
+    rule = f"{_documented('Deconvolution', quote)}, and ReLU(g) - ReLU(-g) = g"
+    gate = "a closed unit hands on its gradient: ReLU(x) + ReLU(x - 9) at x = 1 gives 2 against 1"
+    return (
+        *_of_modified_gradients(),
+        holds("implementation-invariance/relu-identity", on="linear", source=rule),
+        fails("implementation-invariance/never-active", on="relu", reason=gate),
+    )
+
+
+# The nine, in the order of reports.
 _CLAIMS: dict[str, Callable[[Mapping[str, Any]], tuple[Claim, ...]]] = {
     "IntegratedGradients": _integrated_gradients,
     "InputXGradient": _like(gradients.gradient_times_input),
-    "Saliency": _like(gradients.saliency, "abs"),
+    "Saliency": _saliency,
     "DeepLift": _deep_lift,
     "FeatureAblation": _like(occlusion.occlusion_1),
     "ShapleyValueSampling": _shapley_value_sampling,
+    "LRP": _lrp,
+    "GuidedBackprop": _guided_backprop,
+    "Deconvolution": _deconvolution,
 }

@@ -30,13 +30,25 @@ _INVARIANT = (
     holds("implementation-invariance", on="any", source="proved here: the derivative belongs to the function"),
     holds("dummy", on="any", source="proved here: df/dx_i = 0 where f does not depend on x_i"),
     holds("symmetry", on="any", source="proved here: the partial derivatives of a symmetric function agree"),
+    holds("scale-equivariance", on="any", source="proved here: the derivative of c f is c f'"),
+    holds("feature-permutation", on="any", source="proved here: partial derivatives move with their variables"),
+    holds(
+        "continuity", on="smooth", source="proved here: the derivative is continuous (Ancona et al. 2019, section 2.4)"
+    ),
 )
+_LINEAR = (
+    holds("class-sensitivity", on="any", source="proved here: the derivative of the target logit, odd in it"),
+    holds("linearity", on="any", source="proved here: differentiation is linear; on a kink both sides pick one slope"),
+)
+_JUMPS = "the slope of a ReLU jumps: f = ReLU(x - 1/2) on the way from 0 to 1"
 
 
 @method(
     claims=[
         *_INVARIANT,
+        *_LINEAR,
         holds("input-invariance", on="any", source="Kindermans et al. 2019, section 3.1"),
+        fails("continuity", on="relu", reason=_JUMPS),
     ],
 )
 def gradient(model: nn.Module, x: Tensor, target: Tensor, baseline: Tensor | None = None) -> Tensor:
@@ -46,7 +58,8 @@ def gradient(model: nn.Module, x: Tensor, target: Tensor, baseline: Tensor | Non
 
     What holds: everything that depends on the function alone and not on the zero of the input: implementation invariance,
     dummy and symmetry away from kinks (automatic differentiation gives x and ReLU(x) - ReLU(-x) different derivatives
-    at 0), input invariance. Completeness and sensitivity-n are not meant: a gradient is not in units of the output.
+    at 0), input invariance; linearity and class sensitivity, at kinks too. Completeness and sensitivity-n are not meant: a
+    gradient is not in units of the output. What fails: continuity, as soon as there are kinks.
 
     Args:
         model: maps [B, *shape] to logits [B, C], in eval mode.
@@ -64,6 +77,13 @@ def gradient(model: nn.Module, x: Tensor, target: Tensor, baseline: Tensor | Non
     claims=[
         *_INVARIANT,
         holds("input-invariance", on="any", source="Kindermans et al. 2019, section 3.1"),
+        holds("class-sensitivity/other-logits", on="any", source="proved here: the derivative of the target logit"),
+        holds(
+            "class-sensitivity/logit-permutation", on="any", source="proved here: the derivative of the target logit"
+        ),
+        fails("class-sensitivity/parity", on="any", reason="f = x and -f = -x both have the map 1"),
+        fails("linearity", on="linear", reason="f = x, g = -x: the map of f + g = 0 is 0, the sum of the maps 2"),
+        fails("continuity", on="relu", reason=_JUMPS),
     ],
 )
 def saliency(model: nn.Module, x: Tensor, target: Tensor, baseline: Tensor | None = None) -> Tensor:
@@ -71,7 +91,8 @@ def saliency(model: nn.Module, x: Tensor, target: Tensor, baseline: Tensor | Non
 
     Source: Simonyan et al. 2014, section 3.1 (here per input value; the paper takes the maximum over channels).
 
-    What holds: what holds for the gradient. It does not tell evidence for a class from evidence against it.
+    What holds: what holds for the gradient, except for linearity and parity: it does not tell evidence for a class from
+    evidence against it.
 
     Args:
         model: maps [B, *shape] to logits [B, C], in eval mode.
@@ -93,6 +114,7 @@ _SHIFT = "the map is multiplied by the input, which the shift moved (Kindermans 
 @method(
     claims=[
         *_INVARIANT,
+        *_LINEAR,
         holds("completeness/delta", on="relu-nobias", source=_HOMOGENEOUS),
         holds("completeness/output", on="relu-nobias", source=_HOMOGENEOUS),
         holds("completeness/delta", on="linear", source="Ancona et al. 2018, Proposition 4"),
@@ -109,6 +131,7 @@ _SHIFT = "the map is multiplied by the input, which the shift moved (Kindermans 
         fails("sensitivity-n/n", on="relu", reason="biases and interactions (Ancona et al. 2018, Proposition 4)"),
         fails("input-invariance/constant", on="any", reason=_SHIFT),
         fails("input-invariance/arbitrary", on="linear", reason=_SHIFT),
+        fails("continuity", on="relu", reason=_JUMPS),
     ],
 )  # fmt: skip
 def gradient_times_input(model: nn.Module, x: Tensor, target: Tensor, baseline: Tensor | None = None) -> Tensor:
@@ -118,7 +141,7 @@ def gradient_times_input(model: nn.Module, x: Tensor, target: Tensor, baseline: 
 
     What holds: completeness iff f - f(0) is positively homogeneous (networks of linear layers, ReLU and max without
     bias, at kinks too); every sensitivity-n on linear graphs; what holds for the gradient except input invariance.
-    What fails: completeness as soon as there are biases, saturation or products; input invariance.
+    What fails: completeness as soon as there are biases, saturation or products; input invariance; continuity at kinks.
 
     Args:
         model: maps [B, *shape] to logits [B, C], in eval mode.

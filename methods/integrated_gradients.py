@@ -14,6 +14,7 @@ from ..claims import Claim, fails, holds, method
 from ..errors import Unsupported, UsageError
 from .gradients import input_gradient
 from .kinks import KinkTrace
+from .naming import pinned
 
 # Rows of one forward or backward pass along the path.
 _ROWS = 256
@@ -175,6 +176,10 @@ def _kinks_on(model: nn.Module, x: Tensor, baseline: Tensor, pieces: int) -> np.
 
 _LINE = "Sundararajan et al. 2017, Proposition 1; at kinks too: Bolte and Pauwels 2020"
 _ADDITIVE = "Ancona et al. 2018, Proposition 4"
+_OFF_FACETS = (
+    "proved here: a jump of the gradient is met at single points of the path, unless its hyperplane has the baseline"
+)
+_ON_FACETS = "every kink of a network without biases lies in a hyperplane through zero: across it the whole path flips"
 _CLAIMS = (
     holds("completeness/delta", on="any", source=_LINE),
     holds("sensitivity-n/N", on="any", source=_LINE),
@@ -182,6 +187,10 @@ _CLAIMS = (
     holds("implementation-invariance", on="any", source="Sundararajan et al. 2017, section 2.2"),
     holds("dummy", on="any", source="Sundararajan et al. 2017, section 3"),
     holds("symmetry", on="any", source="Sundararajan et al. 2017, Theorem 1"),
+    holds("class-sensitivity", on="any", source="proved here: an integral over derivatives of the target logit"),
+    holds("linearity", on="any", source="Sundararajan et al. 2017, section 3"),
+    holds("scale-equivariance", on="any", source="Sundararajan et al. 2017, section 3 (linearity)"),
+    holds("feature-permutation", on="any", source="proved here: the path moves with the features, and so does its start"),
     fails("sensitivity-n/1", on="product", reason="f = x1 x2 at (1, 1): R = (1/2, 1/2), removing x1 costs 1"),
     fails("sensitivity-n/n", on="relu", reason="interactions: Ancona et al. 2018, Proposition 4"),
     fails("sensitivity-n/1", on="smooth", reason="interactions: the mean slope is not the finite difference"),
@@ -199,11 +208,15 @@ def _moves(kind: str, outcome: bool, reason: str) -> Claim:
     baseline="given",
     claims=[
         *_CLAIMS,
+        holds("continuity", on="relu", source=_OFF_FACETS),
+        holds("continuity", on="smooth", source="proved here: an integral of continuous functions"),
         fails("completeness/output", on="relu", reason="the output at the baseline belongs to no feature"),
+        fails("continuity", on="relu-nobias", reason=f"a given baseline can be zero, and {_ON_FACETS}",
+              witness=pinned("integrated-gradients--continuity")),
         _moves("constant", True, "proved here: the given baseline moves with the input"),
         _moves("arbitrary", True, "proved here: the given baseline moves with the input"),
     ],
-)
+)  # fmt: skip
 def integrated_gradients(model: nn.Module, x: Tensor, target: Tensor, baseline: Tensor | None = None) -> Tensor:
     """Integrated gradients from a given baseline: R = (x - x0) * integral_0^1 grad f(x0 + a (x - x0)) da.
 
@@ -214,7 +227,8 @@ def integrated_gradients(model: nn.Module, x: Tensor, target: Tensor, baseline: 
     gradient is constant between them. Other networks go through adaptive quadrature with an error estimate.
 
     What holds: completeness, also at kinks; implementation invariance, dummy and symmetry, unless the path runs inside a
-    kink; every sensitivity-n on linear graphs; input invariance, when the baseline moves with the input.
+    kink; every sensitivity-n on linear graphs; input invariance, when the baseline moves with the input; linearity, class
+    sensitivity; continuity, unless the hyperplane of a kink contains the baseline.
     What fails: sensitivity-n for 1 <= n < N as soon as features interact: f = x1 x2 at (1, 1) gives (1/2, 1/2).
 
     Args:
@@ -239,6 +253,8 @@ def integrated_gradients(model: nn.Module, x: Tensor, target: Tensor, baseline: 
         *_CLAIMS,
         holds("completeness/output", on="relu-nobias", source="f(0) = 0 without biases"),
         holds("completeness/output", on="odd-nobias", source="f(0) = 0 for odd functions"),
+        holds("continuity", on="relu", source=_OFF_FACETS),
+        fails("continuity", on="relu-nobias", reason=_ON_FACETS),
         _moves("constant", False, "black stays black when the data move (Kindermans et al. 2019, section 3.2)"),
         _moves("arbitrary", False, "black stays black when the data move (Kindermans et al. 2019, section 3.2)"),
     ],
@@ -271,10 +287,12 @@ def integrated_gradients_zero(model: nn.Module, x: Tensor, target: Tensor, basel
     baseline="min",
     claims=[
         *_CLAIMS,
+        fails("continuity", on="relu-nobias", reason="the hyperplane of ReLU(x2 - x3) contains every constant input",
+              witness=pinned("integrated-gradients-min--continuity")),
         _moves("constant", True, "proved here: the minimum of x moves by the same constant"),
         _moves("arbitrary", False, "the minimum over features does not follow an arbitrary shift"),
     ],
-)
+)  # fmt: skip
 def integrated_gradients_min(model: nn.Module, x: Tensor, target: Tensor, baseline: Tensor | None = None) -> Tensor:
     """Integrated gradients from the smallest value of each sample ("black"), a constant input.
 

@@ -14,34 +14,10 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from torch.overrides import TorchFunctionMode, resolve_name
+from torch.overrides import TorchFunctionMode
 from torch.utils.weak import WeakIdKeyDictionary
 
-# Affine in all tensor arguments together.
-_LINEAR = {
-    "add", "sub", "rsub", "neg", "sum", "mean", "flatten", "reshape", "view", "view_as", "unsqueeze", "squeeze", "permute",
-    "transpose", "t", "movedim", "swapaxes", "cat", "concat", "stack", "hstack", "vstack", "chunk", "split", "unbind",
-    "clone", "contiguous", "to", "type_as", "double", "float", "expand", "expand_as", "reshape_as",
-    "repeat", "tile", "gather", "index_select",
-    "narrow", "select", "roll", "flip", "pad", "getitem", "avg_pool1d", "avg_pool2d", "avg_pool3d", "adaptive_avg_pool1d",
-    "adaptive_avg_pool2d", "adaptive_avg_pool3d", "identity", "unfold", "positive",
-}  # fmt: skip
-# Affine as long as at most one argument depends on the input (with running statistics, for batch_norm).
-_BILINEAR = {
-    "linear", "mul", "matmul", "mm", "bmm", "addmm", "einsum", "conv1d", "conv2d", "conv3d", "conv_transpose1d",
-    "conv_transpose2d", "bilinear", "dot", "mv",
-}  # fmt: skip
-# Take their values from the first argument, and only the shape, dtype or device from another.
-_FIRST = {"to", "type_as", "view_as", "expand_as", "reshape_as"}
-# Take no values from their arguments.
-_FRESH = {
-    "zeros_like", "ones_like", "full_like", "empty_like", "new_zeros", "new_ones", "new_full", "new_empty", "new_tensor",
-}  # fmt: skip
-# Read the shape or the kind of a tensor, not its values.
-_QUIET = {
-    "size", "dim", "numel", "is_floating_point", "get_device", "type", "is_complex", "__get__", "__len__", "ndimension",
-    "element_size", "stride", "is_contiguous", "has_names",
-}  # fmt: skip
+from .operations import BILINEAR, FIRST, FRESH, LINEAR, QUIET, operation_name, random_or_training, tensors
 
 
 class KinkTrace(TorchFunctionMode):
@@ -67,11 +43,11 @@ class KinkTrace(TorchFunctionMode):
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
-        depending = [t for t in _tensors((args, kwargs)) if t in self._dependent]
+        depending = [t for t in tensors((args, kwargs)) if t in self._dependent]
         if not depending:
             return func(*args, **kwargs)
-        name = _name(func)
-        if name in _QUIET or name in _FRESH or (name in _FIRST and args[0] not in self._dependent):
+        name = operation_name(func)
+        if name in _IGNORED or (name in FIRST and args[0] not in self._dependent):
             return func(*args, **kwargs)
         decide = _DECIDERS.get(name)
         if decide is not None:
@@ -81,27 +57,13 @@ class KinkTrace(TorchFunctionMode):
                 self._give_up(name)
             else:
                 self.deciders.append(decided.detach().flatten(1))
-        elif name in _BILINEAR:
-            if len(depending) > 1:
-                self._give_up(name)
-        elif name == "div":
-            if (
-                len(args) < 2
-                or (isinstance(args[1], Tensor) and args[1] in self._dependent)
-                or kwargs.get("rounding_mode")
-            ):
-                self._give_up(name)
-        elif name == "batch_norm":
-            if kwargs.get("training", args[5] if len(args) > 5 else False):
-                self._give_up(name)
-        elif name == "dropout":
-            if kwargs.get("training", args[2] if len(args) > 2 else True):
-                self._give_up(name)
-        elif name not in _LINEAR:
+        elif not _affine(name, args, kwargs, depending):
             self._give_up(name)
         result = func(*args, **kwargs)
-        for out in _tensors(result):
+        for out in tensors(result):
             self._dependent[out] = True
+        if name == "setitem":
+            self._dependent[args[0]] = True
         return result
 
     def _give_up(self, name: str) -> None:
@@ -109,30 +71,18 @@ class KinkTrace(TorchFunctionMode):
         self.unknown.add(name)
 
 
-def _name(func: Callable[..., Any]) -> str:
-    """The plain name of a torch function: add for torch.add, Tensor.add, Tensor.__add__, Tensor.__iadd__ and add_."""
-    full = resolve_name(func) or getattr(func, "__name__", "")
-    name = full.rpartition(".")[2]
-    if name.startswith("__") and name.endswith("__"):
-        if name == "__get__" or name == "__len__":
-            return name
-        name = name.strip("_")
-        name = name[1:] if name[:1] in "ir" and name[1:] in ("add", "sub", "mul", "matmul", "truediv") else name
-        return {"truediv": "div"}.get(name, name)
-    name = name.rstrip("_")
-    return {"subtract": "sub", "multiply": "mul", "divide": "div", "true_divide": "div", "negative": "neg"}.get(
-        name, name
-    )
+_IGNORED = QUIET | FRESH
 
 
-def _tensors(value: Any) -> list[Tensor]:
-    if isinstance(value, Tensor):
-        return [value]
-    if isinstance(value, dict):
-        value = value.values()
-    elif not isinstance(value, tuple | list):
-        return []
-    return [t for item in value for t in _tensors(item)]
+def _affine(name: str, args: tuple[Any, ...], kwargs: dict[str, Any], depending: list[Tensor]) -> bool:
+    """Whether an operation is affine in the arguments that depend on the input."""
+    if name in BILINEAR:
+        return len(depending) == 1
+    if name == "div":
+        return len(depending) == 1 and depending[0] is args[0] and kwargs.get("rounding_mode") is None
+    if name in ("batch_norm", "dropout"):
+        return not random_or_training(name, args, kwargs)
+    return name in LINEAR
 
 
 # -- deciders: the quantities whose sign decides the piece ------------------------------------------------------
@@ -211,11 +161,9 @@ _DECIDERS: dict[str, Callable[..., Tensor | None]] = {
     "leaky_relu": _itself,
     "prelu": _itself,
     "abs": _itself,
-    "absolute": _itself,
     "relu6": lambda z, *args, **kwargs: torch.stack([z, z - 6.0], 1),
     "hardtanh": _hardtanh,
     "clamp": _clamp,
-    "clip": _clamp,
     "clamp_min": lambda z, min: z - min,
     "clamp_max": lambda z, max: z - max,
     "threshold": _threshold,
@@ -226,5 +174,4 @@ _DECIDERS: dict[str, Callable[..., Tensor | None]] = {
     "amax": _max,
     "amin": _max,
     **{f"max_pool{d}d": _max_pool(d) for d in (1, 2, 3)},
-    **{f"max_pool{d}d_with_indices": _max_pool(d) for d in (1, 2, 3)},
 }

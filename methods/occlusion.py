@@ -22,6 +22,11 @@ _ROWS = 256
         holds("input-invariance", on="any", source="proved here: the baseline moves with the input"),
         holds("dummy", on="any", source="proved here: the two outputs are equal"),
         holds("symmetry", on="any", source="proved here: the two occluded inputs are mirror images"),
+        holds("class-sensitivity", on="any", source="proved here: only the target's outputs enter, linearly"),
+        holds("linearity", on="any", source="proved here: a difference of outputs is linear in the function"),
+        holds("scale-equivariance", on="any", source="proved here: a difference of outputs is linear in the function"),
+        holds("feature-permutation", on="any", source="proved here: the two occluded inputs are one, permuted"),
+        holds("continuity", on="any", source="proved here: a difference of outputs is continuous as they are"),
         fails("completeness/delta", on="relu", reason="interactions: ReLU(x1 + x2 - 1) at (1, 1) gives 2 and not 1"),
         fails("completeness/delta", on="smooth", reason="interactions are counted for each feature"),
         fails("completeness/delta", on="product", reason="f = x1 x2 at (1, 1) gives 2 and not 1"),
@@ -36,7 +41,8 @@ def occlusion_1(model: nn.Module, x: Tensor, target: Tensor, baseline: Tensor | 
     Source: Zeiler and Fergus 2014; Ancona et al. 2018, section 2 (Occlusion-1). One feature is one input value.
 
     What holds: sensitivity-1 by definition, on every network and at kinks too; dummy, symmetry, implementation
-    invariance; input invariance with a baseline that moves. What fails: completeness, as soon as features interact.
+    invariance; linearity, class sensitivity and continuity; input invariance with a baseline that moves. What fails:
+    completeness, as soon as features interact.
 
     Args:
         model: maps [B, *shape] to logits [B, C], in eval mode.

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
+import inspect
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from ..claims import Method, declaration
 from ..errors import UsageError
-from . import captum_adapter, gradients, integrated_gradients, occlusion
+from . import captum_adapter, deeplift, gradients, guided, integrated_gradients, lrp, naming, occlusion, recursions
+from . import smoothgrad as smoothing
 
 _CATALOGUE = (
     gradients.gradient,
@@ -21,7 +24,16 @@ _CATALOGUE = (
     integrated_gradients.integrated_gradients_min,
     integrated_gradients.integrated_gradients_mean,
     occlusion.occlusion_1,
+    lrp.lrp_0,
+    lrp.lrp_epsilon,
+    recursions.lrp_epsilon_recursion,
+    deeplift.deeplift,
+    recursions.deeplift_recursion,
+    guided.guided_backprop,
 )
+
+WRAPPERS: dict[str, Callable[..., Method]] = {"smoothgrad": smoothing.smoothgrad}
+"""What makes a method out of another one: written wrapper(base, option=value)."""
 
 
 def _registered() -> dict[str, Method]:
@@ -32,9 +44,14 @@ def _registered() -> dict[str, Method]:
         name = declared.name.replace("_", "-")
         if name in methods:
             raise ValueError(f"two built-in methods are called {name!r}")
-        imports = f"import attribcheck\n\nattribute = attribcheck.get_method({name!r})"
-        methods[name] = declared.but(name=name, imports=imports)
+        methods[name] = _named(declared, name)
+    methods["smoothgrad"] = _named(smoothing.over_gradient(methods["gradient"]), "smoothgrad")
     return methods
+
+
+def _named(made: Method, name: str) -> Method:
+    """The method under a name by which `get_method` finds it again."""
+    return made.but(name=name, imports=f"import attribcheck\n\nattribute = attribcheck.get_method({name!r})")
 
 
 BUILTIN: dict[str, Method] = _registered()
@@ -49,7 +66,8 @@ def resolve(target: str) -> list[Method]:
     """The methods that a TARGET of the command line names.
 
     Args:
-        target: a built-in method, a group, `captum:Class(option=value, ...)`, or `package.module:object`.
+        target: a built-in method, with options or a base in brackets, a group, `captum:Class(option=value, ...)`, or
+            `package.module:object`.
 
     Raises:
         UsageError: nothing is found under that name, or it is not callable; one line that says what to do.
@@ -61,6 +79,9 @@ def resolve(target: str) -> list[Method]:
         return captum_adapter.claimed_methods()
     if target in BUILTIN:
         return [BUILTIN[target]]
+    written = target.partition("(")[0].strip()
+    if "(" in target and (written in BUILTIN or written in WRAPPERS):
+        return [_with_options(target, naming.read(target))]
     head, colon, rest = target.partition(":")
     if head == "captum" and colon:
         return [captum_adapter.adapt(rest)]
@@ -72,6 +93,34 @@ def resolve(target: str) -> list[Method]:
         f"unknown target {target!r}; {suggestion(target, [*BUILTIN, *GROUPS])} "
         "(a method of your own is written package.module:object)"
     )
+
+
+def _with_options(target: str, written: naming.Written) -> Method:
+    """A built-in method with other options, or a wrapper over a base. Its claims were made for the defaults."""
+    head = written.head
+    wrapper = WRAPPERS.get(head)
+    if written.base is not None and wrapper is None:
+        raise UsageError(f"{target!r}: {head} takes no other method; options are written name=value")
+    declared: Callable[..., Any] = BUILTIN[head].function if wrapper is None else wrapper
+    known = {
+        name: parameter.default
+        for name, parameter in inspect.signature(declared).parameters.items()
+        if parameter.kind is inspect.Parameter.KEYWORD_ONLY
+    }
+    for option, value in written.options.items():
+        if option not in known:
+            from ..axioms import suggestion
+
+            others = suggestion(option, known) if known else "it takes none"
+            raise UsageError(f"{target!r}: {head} has no option {option!r}; {others}")
+        if not isinstance(value, int | float if isinstance(known[option], float) else type(known[option])):
+            raise UsageError(f"{target!r}: {option} must be like {known[option]!r}, not {value!r}")
+    changed = {option: value for option, value in written.options.items() if value != known[option]}
+    if wrapper is not None:
+        made = wrapper(get_method(written.base or "gradient"), **written.options)
+    else:
+        made = BUILTIN[head].but(function=functools.partial(BUILTIN[head].function, **written.options))
+    return _named(made.but(claims=()) if changed else made, target)
 
 
 def get_method(name: str) -> Method:

@@ -112,6 +112,13 @@ def occludes_the_neighbour(model, x, target, baseline):
     return occlude(model, x, target, baseline, shift=1)
 
 
+def explains_the_softmax(model, x, target, baseline=None):
+    """Wrong: the gradient of the target's probability, which depends on all logits."""
+    with torch.enable_grad():
+        point = x.detach().clone().requires_grad_()
+        return torch.autograd.grad(model(point).softmax(1).gather(1, target[:, None]).sum(), point)[0]
+
+
 def removes_the_sample_mean(model, x, target, baseline=None):
     """Wrong for arbitrary shifts: the input is centred by its own mean over features."""
     return (x - x.flatten(1).mean(1).reshape(-1, *[1] * (x.dim() - 1))) * _gradient(model, x, target)
@@ -131,6 +138,19 @@ def divides_by_the_maximum(model, x, target, baseline):
     result = occlude(model, x, target, baseline)
     largest = result.flatten(1).abs().amax(1).clamp(min=1e-300)
     return result / largest.reshape(-1, *[1] * (x.dim() - 1))
+
+
+@method(baseline="given")
+def forgets_the_sign(model, x, target, baseline):
+    """Wrong: evidence against the class counts as evidence for it."""
+    return occlude(model, x, target, baseline).abs()
+
+
+@method(baseline="given")
+def drops_small_entries(model, x, target, baseline):
+    """Wrong: what is below an absolute threshold is set to zero."""
+    result = occlude(model, x, target, baseline)
+    return result.where(result.abs() >= 0.75, 0.0)
 
 
 @method(baseline="given")
@@ -270,12 +290,15 @@ BROKEN: dict[str, Attribute] = {
         multiplies_by_the_input,
         explains_logit_zero,
         explains_all_logits,
+        explains_the_softmax,
         flips_the_first_sign,
         occludes_with_zeros,
         occludes_the_neighbour,
         removes_the_sample_mean,
         times_the_input,
         divides_by_the_maximum,
+        forgets_the_sign,
+        drops_small_entries,
         spreads_over_all,
         weighs_by_position,
         smooths_over_the_batch,

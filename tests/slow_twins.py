@@ -78,43 +78,69 @@ def _maxpool(layer: Layer, value: np.ndarray, slope: np.ndarray, chosen: list[ob
     return out, out_slope
 
 
+def _step(layer: Layer, inputs: list[Pair], pattern: list[object]) -> Pair:
+    """One layer on values with their derivatives; signs and maxima are appended to the pattern."""
+    (a, da), kind = inputs[0], layer.kind
+    if kind == "linear":
+        return _linear(layer, a, da)
+    if kind.startswith("conv"):
+        return _conv(layer, a, da)
+    if kind.startswith("maxpool"):
+        return _maxpool(layer, a, da, pattern)
+    if kind in SLOPES:
+        pairs = [SLOPES[kind](float(z)) for z in a.reshape(-1)]
+        if kind == "relu":
+            pattern += [s for _, s in pairs]
+        out, slopes = (np.array(part).reshape(a.shape) for part in zip(*pairs, strict=True))
+        return out, slopes[..., None] * da
+    if kind == "flatten":
+        return a.reshape(-1), da.reshape(-1, da.shape[-1])
+    b, db = inputs[1]
+    if kind == "add":
+        return a + b, da + db
+    if kind == "mul":
+        return a * b, da * b[..., None] + a[..., None] * db
+    assert kind == "maximum"
+    first = a >= b
+    pattern += first.reshape(-1).tolist()
+    return np.where(first, a, b), np.where(first[..., None], da, db)
+
+
 def derivative(network: Network, x: np.ndarray) -> tuple[np.ndarray, np.ndarray, tuple[object, ...]]:
     """Logits [C], their derivatives [C, N], and the pattern of signs and maxima, at one input x [*shape]."""
     values: dict[str, Pair] = {"x": (x, np.eye(x.size).reshape(*x.shape, x.size))}
     pattern: list[object] = []
     for call in network.calls:
-        layer = network.layers[call.layer]
-        inputs = [values[name] for name in call.inputs]
-        (a, da), kind = inputs[0], layer.kind
-        if kind == "linear":
-            result = _linear(layer, a, da)
-        elif kind.startswith("conv"):
-            result = _conv(layer, a, da)
-        elif kind.startswith("maxpool"):
-            result = _maxpool(layer, a, da, pattern)
-        elif kind in SLOPES:
-            pairs = [SLOPES[kind](float(z)) for z in a.reshape(-1)]
-            if kind == "relu":
-                pattern += [s for _, s in pairs]
-            out, slopes = (np.array(part).reshape(a.shape) for part in zip(*pairs, strict=True))
-            result = (out, slopes[..., None] * da)
-        elif kind == "flatten":
-            result = (a.reshape(-1), da.reshape(-1, x.size))
-        else:
-            b, db = inputs[1]
-            first = a >= b
-            if kind == "maximum":
-                pattern += first.reshape(-1).tolist()
-            result = {
-                "add": lambda a=a, b=b, da=da, db=db: (a + b, da + db),
-                "mul": lambda a=a, b=b, da=da, db=db: (a * b, da * b[..., None] + a[..., None] * db),
-                "maximum": lambda a=a, b=b, da=da, db=db, first=first: (
-                    np.where(first, a, b), np.where(first[..., None], da, db)
-                ),
-            }[kind]()  # fmt: skip
-        values[call.value] = result
+        values[call.value] = _step(network.layers[call.layer], [values[name] for name in call.inputs], pattern)
     logits, slopes = values[network.output]
     return logits, slopes, tuple(pattern)
+
+
+def guided(network: Network, x: np.ndarray, target: int) -> np.ndarray:
+    """Guided backpropagation: back over the calls with each layer's matrix of derivatives; ReLUs cut what is negative."""
+    values = {"x": x}
+    for call in network.calls:
+        inputs: list[Pair] = [(values[name], np.zeros((*values[name].shape, 1))) for name in call.inputs]
+        values[call.value] = _step(network.layers[call.layer], inputs, [])[0]
+    reaching = {name: np.zeros(value.size) for name, value in values.items()}
+    reaching[network.output][target] = 1.0
+    for call in reversed(network.calls):
+        layer, g = network.layers[call.layer], reaching[call.value]
+        if layer.kind == "relu":
+            g = np.where(g > 0, g, 0.0)
+        sizes = [values[name].size for name in call.inputs]
+        parts, start = [], 0
+        for name, size in zip(call.inputs, sizes, strict=True):
+            slope = np.zeros((size, sum(sizes)))
+            slope[:, start : start + size] = np.eye(size)
+            parts.append((values[name], slope.reshape(*values[name].shape, -1)))
+            start += size
+        matrix = _step(layer, parts, [])[1].reshape(len(g), -1)
+        down, start = g @ matrix, 0
+        for name, size in zip(call.inputs, sizes, strict=True):
+            reaching[name] += down[start : start + size]
+            start += size
+    return reaching["x"].reshape(x.shape)
 
 
 def gradient(network: Network, x: np.ndarray, target: int) -> np.ndarray:
@@ -152,6 +178,12 @@ def integrated_gradients(network: Network, x: np.ndarray, target: int, start: np
                 point = start + (low + width * (node + 1) / 2) * (x - start)
                 total += weight / 2 * width * gradient(network, point, target)
     return (x - start) * total
+
+
+def smoothed_gradient(network: Network, x: np.ndarray, target: int, noise: np.ndarray) -> np.ndarray:
+    """The mean gradient at x plus 0.15 of its range times each noise [n, *shape]."""
+    scale = 0.15 * (x.max() - x.min())
+    return np.mean([gradient(network, x + scale * each, target) for each in noise], axis=0)
 
 
 def occlusion(network: Network, x: np.ndarray, target: int, start: np.ndarray) -> np.ndarray:

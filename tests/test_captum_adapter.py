@@ -19,13 +19,20 @@ from torch import Tensor, nn
 
 captum_attr = pytest.importorskip("captum.attr")
 
-SIX = ("IntegratedGradients", "InputXGradient", "Saliency", "DeepLift", "FeatureAblation", "ShapleyValueSampling")
+CLAIMED = (
+    "IntegratedGradients",
+    "InputXGradient",
+    "Saliency",
+    "DeepLift",
+    "FeatureAblation",
+    "ShapleyValueSampling",
+    "LRP",
+    "GuidedBackprop",
+    "Deconvolution",
+)
 SURROGATES = ("KernelShap", "Lime") if importlib.util.find_spec("sklearn") else ()  # Captum fits them with scikit-learn
 OTHERS = (
     "ShapleyValues",
-    "GuidedBackprop",
-    "Deconvolution",
-    "LRP",
     "Occlusion(sliding_window_shapes=(2,))",
     *SURROGATES,
 )
@@ -62,7 +69,7 @@ def directly(spec: str, model: nn.Module, x: Tensor, target: Tensor, baseline: T
         return getattr(captum_attr, name)(model).attribute(x, target=target, **given, **options)
 
 
-@pytest.mark.parametrize("spec", [*SIX, *OTHERS])
+@pytest.mark.parametrize("spec", [*CLAIMED, *OTHERS])
 def test_a_batch_with_its_own_targets_and_baselines_gives_what_captum_gives(spec: str) -> None:
     method, model = adapt(spec), network()
     baseline = BASELINE if method.baseline else None
@@ -95,7 +102,9 @@ def test_without_a_baseline_it_is_zero() -> None:
         assert torch.equal(method(model, X, TARGET), method(model, X, TARGET, torch.zeros_like(X)))
 
 
-@pytest.mark.parametrize("spec", [*SIX, *OTHERS, *DISTRIBUTION, "IntegratedGradients(n_steps=7, method=riemann_left)"])
+@pytest.mark.parametrize(
+    "spec", [*CLAIMED, *OTHERS, *DISTRIBUTION, "IntegratedGradients(n_steps=7, method=riemann_left)"]
+)
 def test_the_source_for_scripts_gives_the_same_map(spec: str) -> None:
     method, model = adapt(spec), network()
     baseline = BASELINE if method.baseline else None
@@ -118,7 +127,7 @@ def test_captum_is_quiet_in_the_call_and_warnings_are_as_before() -> None:
     filters = list(warnings.filters)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        for spec in (*SIX, "GuidedBackprop", "LRP"):
+        for spec in CLAIMED:
             adapt(spec)(network(), X, TARGET)
         with pytest.raises(UserWarning):
             adapt("Saliency")(Outspoken(), X, TARGET)
@@ -245,13 +254,85 @@ def test_an_error_is_not_a_refusal() -> None:
 # -- claims and imports -----------------------------------------------------------------------------------------
 
 
-def test_the_six_have_claims_with_sources() -> None:
+def test_the_claimed_methods_have_claims_with_sources() -> None:
     methods = claimed_methods()
-    assert [m.name for m in methods] == [f"captum:{name}" for name in SIX]
+    assert [m.name for m in methods] == [f"captum:{name}" for name in CLAIMED]
     for method in methods:
         assert method.claims
         assert all(claim.source or claim.kind == "fails" for claim in method.claims)
     assert [m.name for m in methods if m.stochastic] == ["captum:ShapleyValueSampling"]
+
+
+class Branches(nn.Module):
+    """Functions of two features, as the reasons of the claims write them; one module for each layer."""
+
+    def __init__(self, **layers: list[list[float]] | None) -> None:
+        super().__init__()
+        for name, weight in layers.items():
+            module: nn.Module = nn.ReLU() if weight is None else nn.Linear(len(weight[0]), len(weight), bias=False)
+            if isinstance(module, nn.Linear):
+                module.weight.data = torch.tensor(weight)
+            self.add_module(name, module)
+        self.double().eval()
+
+
+class Sum(Branches):
+    def forward(self, x: Tensor) -> Tensor:
+        return self.a(x) + self.b(x)
+
+
+class Mirrored(Branches):
+    def forward(self, x: Tensor) -> Tensor:
+        return self.out(self.a(x) - self.b(-1.0 * x))
+
+
+class Difference(Branches):
+    def forward(self, x: Tensor) -> Tensor:
+        return self.a(1.0 * x) - self.b(1.0 * x)
+
+
+class Unequal(Branches):
+    def forward(self, x: Tensor) -> Tensor:
+        first, second = x[:, :1], x[:, 1:]
+        return self.a(1.0 * first) + 2 * self.b(1.0 * second) - self.c(1.0 * second)
+
+
+class Threshold(Branches):
+    def forward(self, x: Tensor) -> Tensor:
+        return self.a(1.0 * x) + self.b(x - 9.0)
+
+
+MINUS, RELUS = [[-1.0]], {"a": None, "b": None}
+
+
+@pytest.mark.parametrize(
+    ("spec", "model", "x", "expected"),
+    [
+        # The reasons of claims that something fails.
+        ("LRP", Sum(a=[[1.0, 0.0]], b=[[0.0, 1.0]]), [1.0, 2.0], [3.0, 3.0]),
+        ("GuidedBackprop", Difference(**RELUS), [1.0], [1.0]),
+        ("Deconvolution", Difference(**RELUS), [1.0], [1.0]),
+        ("GuidedBackprop", Unequal(**RELUS, c=None), [1.0, 1.0], [1.0, 2.0]),
+        ("Deconvolution", Unequal(**RELUS, c=None), [1.0, 1.0], [1.0, 2.0]),
+        ("Deconvolution", Threshold(**RELUS), [1.0], [2.0]),
+        ("GuidedBackprop", Mirrored(**RELUS, out=MINUS), [1.0], [0.0]),
+        # By the documented rule this is ReLU(-1) - ReLU(1) = -1, the gradient of the linear function that it is.
+        ("Deconvolution", Mirrored(**RELUS, out=MINUS), [1.0], [0.0]),
+    ],
+)
+def test_the_witnesses_that_claims_name(spec: str, model: nn.Module, x: list[float], expected: list[float]) -> None:
+    obtained = adapt(spec)(model, torch.tensor([x]).double(), torch.tensor([0]))
+    assert obtained[0].tolist() == pytest.approx(expected, abs=1e-7)
+
+
+def test_lrp_absorbs_no_more_than_its_claims_allow() -> None:
+    model = nn.Sequential(nn.Linear(4, 5, bias=False), nn.Tanh(), nn.Linear(5, 3, bias=False)).double().eval()
+    torch.manual_seed(0)
+    for parameter in model.parameters():
+        nn.init.normal_(parameter)
+    output = model(X).gather(1, TARGET[:, None])[:, 0]
+    assert torch.allclose(adapt("LRP")(model, X, TARGET).sum(1), output, rtol=0, atol=1e-7)
+    assert adapt("LRP(verbose=True)").claims == adapt("LRP").claims
 
 
 def test_importing_the_adapter_does_not_import_captum() -> None:

@@ -99,6 +99,14 @@ def test_the_more_specific_claim_wins(turned: bool) -> None:
     assert general.axiom in ("sensitivity-n/n", "sensitivity-n/N-1", "sensitivity-n/N")
 
 
+def test_what_can_only_fail_is_no_part_of_what_holds() -> None:
+    planned = cells(ac.holds("class-sensitivity", on="relu"))
+    assert set(planned) == {(f"class-sensitivity/{v}", "relu") for v in ("parity", "other-logits", "logit-permutation")}
+    assert list(cells(ac.fails("class-sensitivity/collapse", on="relu", reason="?"))) == [
+        ("class-sensitivity/collapse", "relu")
+    ]
+
+
 def test_claims_on_several_families_stand_beside_each_other() -> None:
     planned = cells(ac.holds("dummy"), ac.fails("dummy", on="linear", reason="linear"))
     assert planned == {("dummy", "any"): ("holds", None), ("dummy", "linear"): ("fails", "linear")}
@@ -108,7 +116,8 @@ def test_each_axiom_can_be_claimed_wherever_it_applies() -> None:
     for axiom in AXIOMS.values():
         for variant in axiom.variants:
             for family in set(SUMMARIES) - {"model"}:
-                claim = ac.holds(axiom.full(variant), on=family)
+                only = variant in axiom.fails_only
+                claim = ac.fails(axiom.full(variant), family, "?") if only else ac.holds(axiom.full(variant), family)
                 if applies(axiom, variant, family):
                     assert list(cells(claim)) == [(axiom.full(variant), family)]
                 else:
@@ -126,6 +135,10 @@ NONSENSE: dict[str, tuple[Callable[[], Any], str]] = {
     "does not apply": (
         lambda: cells(ac.holds("implementation-invariance/max-as-relus", on="smooth")),
         r"gradient claims holds\('implementation-invariance/max-as-relus', on='smooth'\): the axiom does not apply",
+    ),
+    "can only fail": (
+        lambda: cells(ac.holds("class-sensitivity/collapse", on="relu")),
+        r"gradient claims holds\('class-sensitivity/collapse', on='relu'\): it can only be claimed to fail",
     ),
     "twice": (
         lambda: cells(ac.holds("dummy"), ac.holds("dummy")),
@@ -176,7 +189,7 @@ def test_selection_and_observe() -> None:
         for axiom in AXIOMS.values()
         for v in axiom.variants
         for family in SUMMARIES
-        if family != "model" and applies(axiom, v, family)
+        if family != "model" and v not in axiom.fails_only and applies(axiom, v, family)
     ]
     assert set(everything) == set(applying)
 

@@ -9,12 +9,12 @@ import pytest
 import torch
 from attribcheck.axioms.cases import Setting
 from attribcheck.axioms.networks.build import build, evaluate, magnitude, values
-from attribcheck.axioms.networks.compose import masked, shifted, swapped
+from attribcheck.axioms.networks.compose import last_linear, masked, permuted, scaled, shifted, swapped
 from attribcheck.axioms.networks.families import FAMILIES
 from attribcheck.axioms.networks.kinds import KINDS
 from attribcheck.axioms.networks.kinks import on_kink, segment_in_kink
 from attribcheck.axioms.networks.rewrites import REWRITES, Context, applicable, largest_difference
-from attribcheck.axioms.networks.sources import Small, Wide
+from attribcheck.axioms.networks.sources import Small, Wide, reordering
 from attribcheck.axioms.networks.spec import Call, Layer, Network
 from attribcheck.errors import UsageError
 from hypothesis import HealthCheck, given, settings
@@ -136,11 +136,38 @@ def test_composition_does_what_it_says(family: str) -> None:
     assert torch.allclose(evaluate(ignoring, x), evaluate(ignoring, other.reshape(x.shape)), atol=1e-12)
     mirrored = x.flatten(1)[:, [1, 0, *range(2, x[0].numel())]].reshape(x.shape)
     assert torch.allclose(evaluate(swapped(case.network, 0, 1), x), evaluate(case.network, mirrored), atol=1e-12)
+    order = list(np.random.default_rng(0).permutation(case.network.n_features))
+    there = permuted(case.network, order)
+    assert torch.allclose(
+        evaluate(there, x.flatten(1)[:, order].reshape(x.shape)), evaluate(case.network, x), atol=1e-12
+    )
+    for how in ("affine", "weights"):
+        assert torch.allclose(
+            evaluate(scaled(case.network, -3.0, how), x), -3.0 * evaluate(case.network, x), atol=1e-12
+        )
+    assert scaled(case.network, 2.0, "weights").layers.keys() == case.network.layers.keys()
     shift = np.full(case.x.shape[1:], 1.5)
     for how in ("affine", "bias"):
         moved = shifted(case.network, shift, how)
         if moved is not None:
             assert torch.allclose(evaluate(moved, x + 1.5), evaluate(case.network, x), atol=1e-9)
+
+
+def test_the_last_layer_counts_if_it_is_linear_and_called_once() -> None:
+    network = relu_of([[1.0]], [0.0], [[1.0]])
+    assert last_linear(network) == "out"
+    assert last_linear(scaled(network, 2.0)) is None
+    assert scaled(scaled(network, 2.0), 3.0, "weights").output == "h2"  # no weights to scale: another layer
+    assert last_linear(Network((1,), network.layers, (*network.calls, Call("z", "out", ("y",))))) is None
+
+
+@DRAWING
+@given(data=st.data(), n=st.integers(2, 9))
+def test_a_reordering_moves_something(data: Any, n: int) -> None:
+    for source in (Small(data.draw), Wide(data.draw(st.integers(0, 99)))):
+        order = reordering(source, n)
+        assert sorted(order) == list(range(n))
+        assert order != list(range(n))
 
 
 @pytest.mark.parametrize(

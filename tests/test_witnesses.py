@@ -56,6 +56,32 @@ def positional(model, x, target, baseline):
 def noisy(model, x, target, baseline):
     return grad(model, x, target) * (x - baseline) + torch.rand_like(x)
 
+@ac.method(baseline="given")
+def squared(model, x, target, baseline):
+    return grad(model, x, target) ** 2 * (x - baseline)
+
+@ac.method(baseline="given")
+def swayed(model, x, target, baseline):
+    """Depends on all logits, their order, and the place of a feature."""
+    ranks = torch.arange(1.0, 1 + model(x).shape[1]).to(x)
+    return grad(model, x, target) * (model(x) @ ranks)[:, None].reshape(-1, *[1] * (x.dim() - 1))
+
+def guided(model, x, target, baseline=None):
+    hooks = [
+        module.register_full_backward_hook(lambda m, given, coming: (given[0].clamp(min=0),))
+        for module in model.modules()
+        if isinstance(module, torch.nn.ReLU)
+    ]
+    try:
+        return grad(model, x, target)
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+@ac.method(stochastic=True, baseline="given")
+def noisy_slope(model, x, target, baseline):
+    return grad(model, x + 0.1 * torch.rand_like(x), target) * (x - baseline)
+
 @ac.method(data=True)
 def from_data(model, x, target, baseline=None, *, data):
     return grad(model, x, target) * (x + data.mean(0))
@@ -77,6 +103,18 @@ CASES = [
     ("noisy", "completeness/delta", "relu"),
     ("from_data", "completeness/output", "linear"),
     ("from_data", "input-invariance/constant", "relu"),
+    ("positional", "feature-permutation", "conv"),
+    ("from_min", "continuity", "relu"),
+    ("from_mean", "continuity", "maxpool"),
+    ("noisy_slope", "continuity", "relu"),
+    ("squared", "class-sensitivity/parity", "smooth"),
+    ("swayed", "class-sensitivity/other-logits", "conv"),
+    ("swayed", "class-sensitivity/logit-permutation", "relu"),
+    ("guided", "class-sensitivity/collapse", "relu"),
+    ("guided", "class-sensitivity/collapse", "conv"),
+    ("squared", "linearity", "linear"),
+    ("noisy", "linearity", "maximum"),
+    ("squared", "scale-equivariance", "product"),
     *[("peeks", f"implementation-invariance/{v}", "any") for v in axioms.AXIOMS["implementation-invariance"].variants],
 ]
 

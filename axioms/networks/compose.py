@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from .sources import Array
@@ -27,6 +29,26 @@ def combined(kind: str, left: Network, right: Network) -> Network:
     outputs = (_merge(sketch, left, "x"), _merge(sketch, right, "x"))
     sketch.add(Layer(kind), *outputs)
     return sketch.network()
+
+
+def last_linear(network: Network) -> str | None:
+    """The layer whose value the network returns, if it is a linear layer called once; else None."""
+    name = network.call(network.output).layer
+    return name if network.layers[name].kind == "linear" and len(network.calls_of(name)) == 1 else None
+
+
+def scaled(network: Network, factor: float, how: str = "affine") -> Network:
+    """factor * network: by the weights of its last layer ("weights", where that is linear) or by one more layer."""
+    name = last_linear(network)
+    if how == "affine" or name is None:
+        sketch = network.edit()
+        sketch.add(Layer("affine", scale=factor), network.output)
+        return sketch.network()
+    layer = network.layers[name]
+    bias = layer.get("bias")
+    return network.with_layers(
+        **{name: layer.but(weight=factor * layer["weight"], bias=None if bias is None else factor * bias)}
+    )
 
 
 def _behind(network: Network, layer: Layer) -> Network:
@@ -59,16 +81,25 @@ def masked(network: Network, feature: int) -> Network:
     return network.with_layers(**changed)
 
 
+def permuted(network: Network, order: Sequence[int]) -> Network:
+    """A network f' with f'(x in that order) = f(x): its k-th feature is feature order[k] of the given network.
+
+    Permuted columns where dense layers read x, else an explicit first layer that restores the order.
+    """
+    order = list(order)
+    first = _first_linear(network)
+    if first is None:
+        return _behind(network, Layer("permute", order=np.argsort(order).tolist()))
+    return network.with_layers(
+        **{name: network.layers[name].but(weight=network.layers[name]["weight"][:, order]) for name in first}
+    )
+
+
 def swapped(network: Network, i: int, j: int) -> Network:
     """The network that reads features i and j in each other's place."""
     order = list(range(network.n_features))
     order[i], order[j] = order[j], order[i]
-    first = _first_linear(network)
-    if first is None:
-        return _behind(network, Layer("permute", order=order))
-    return network.with_layers(
-        **{name: network.layers[name].but(weight=network.layers[name]["weight"][:, order]) for name in first}
-    )
+    return permuted(network, order)
 
 
 def shifted(network: Network, shift: Array, how: str = "affine") -> Network | None:

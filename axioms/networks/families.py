@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,8 +21,10 @@ class Draft:
     """A network while it is being drawn: knows the values at the samples, so that units can be kept alive.
 
     x: the samples [B, *shape] of the case. kinks: "off" puts biases on the ladder and moves pre-activations away from
-    zero; "on" lets them fall where they fall.
+    zero; "on" lets them fall where they fall. clear: every output of a layer with weights keeps this far away from zero.
     """
+
+    clear = 0.0
 
     def __init__(self, source: Source, x: Array, classes: int, kinks: str = "off", dead: bool = False) -> None:
         self.source, self.classes, self.kinks, self.dead = source, classes, kinks, dead
@@ -46,6 +49,8 @@ class Draft:
         layer = Layer(kind, weight=weight, bias=shift, **settings)
         if self.source.tier == "small":
             layer = self._repaired(layer, h)
+        if self.clear:
+            layer = self._cleared(layer, h)
         return self.put(layer, h)
 
     def linear(self, h: str, width: int, *, bias: bool = True, soft: bool = False) -> str:
@@ -78,6 +83,19 @@ class Draft:
             if bias is not None:
                 bias[0] *= -1.0
         return layer.but(weight=weight, bias=bias)
+
+    def _cleared(self, layer: Layer, h: str) -> Layer:
+        """Move the bias of each unit by the smallest multiple of half the distance that clears it at all samples."""
+        z = kind_of(layer).apply(layer, self.at[h]).transpose(0, 1).flatten(1)
+        moves = torch.zeros(len(z), dtype=torch.float64)
+        for unit, responses in enumerate(z):
+            moves[unit] = next(
+                move
+                for k in itertools.count()
+                for move in (k * self.clear / 2, -k * self.clear / 2)
+                if float((responses + move).abs().min()) >= self.clear
+            )
+        return layer.but(bias=(0.0 if layer.get("bias") is None else layer["bias"]) + moves.numpy())
 
 
 @dataclass(frozen=True)
@@ -126,16 +144,45 @@ def _linear(draft: Draft) -> Network:
     return draft.logits(h)
 
 
-def _dense(activations: Sequence[str], *, bias: bool = True, soft: bool = False) -> Callable[[Draft], Network]:
+def _dense(
+    activations: Sequence[str], *, bias: bool = True, soft: bool = False, **form: str
+) -> Callable[[Draft], Network]:
     def write(draft: Draft) -> Network:
         activation = draft.source.pick(*activations)
         h = "x"
         for _ in range(draft.source.layers()):
             h = draft.linear(h, draft.source.width(), bias=bias, soft=soft)
-            h = draft.put(Layer(activation), h)
+            h = draft.put(Layer(activation, **form), h)
         return draft.logits(h, bias=bias, soft=soft)
 
     return write
+
+
+def _residual(draft: Draft) -> Network:
+    """A skip around two layers, with or without a ReLU on the sum, or around the ReLU alone: z + ReLU(z)."""
+    width = draft.source.width()
+    h = draft.put(Layer("relu"), draft.linear("x", width))
+    z = draft.linear(h, width)
+    form = draft.source.pick("around the activation", "around two layers", "activated sum")
+    if form == "around the activation":
+        return draft.logits(draft.put(Layer("add"), z, draft.put(Layer("relu"), z)))
+    total = draft.put(Layer("add"), h, draft.linear(draft.put(Layer("relu"), z), width))
+    return draft.logits(total if form == "around two layers" else draft.put(Layer("relu"), total))
+
+
+def _stacked(draft: Draft) -> Network:
+    h = draft.linear("x", draft.source.width(), soft=True)
+    for activation in draft.source.pick(("relu", "tanh"), ("tanh", "relu"), ("relu", "relu"), ("sigmoid", "tanh")):
+        h = draft.put(Layer(activation), h)
+    return draft.logits(h, soft=True)
+
+
+CLEARANCE = 0.5
+
+
+def _clear(draft: Draft) -> Network:
+    draft.clear = CLEARANCE
+    return _dense(["relu"])(draft)
 
 
 def _convolve(draft: Draft, h: str) -> str:
@@ -228,6 +275,22 @@ _DRAWN = (
         _signal_or_image, _maxpool, has=_has("max bias"), distinct=True,
     ),
     Family("maximum", "maxima of two dense branches", _flat, _max_of_branches, has=_has("max bias"), distinct=True),
+    Family(
+        "relu-clear", f"dense ReLU networks whose linear outputs all keep {CLEARANCE} away from zero at the samples", _flat,
+        _clear, has=_has("dense relu bias"),
+    ),
+    Family(
+        "residual", "dense ReLU networks with skips: around layers, around an activation, activated sums", _flat, _residual,
+        has=_has("dense relu bias"),
+    ),
+    Family(
+        "functional", "dense networks whose ReLUs are functions in the forward pass, not modules", _flat,
+        _dense(["relu"], form="functional"), has=_has("dense relu bias"),
+    ),
+    Family(
+        "stacked", "dense networks with two activations in a row (ReLU, tanh, sigmoid)", _flat, _stacked,
+        has=_has("dense bias"), soft=True,
+    ),
     Family(
         "product", "products of two branches, with or without ReLU, plus a linear branch", _flat, _product,
         has=_has("product bias"),

@@ -18,6 +18,9 @@ from .spec import Network
 # leaves a factor 2**19, and generic float64 draws fall into it once in 10**7 units.
 MARGIN = 2.0**-26
 
+# Deciders whose gradients are computed in one backward pass.
+_AT_ONCE = 256
+
 # Two units with one kink (a copy, a split unit) find it at breakpoints that differ by rounding. The sliver between them is no
 # piece: its midpoint lies next to the kink, not in a stretch along which a decider vanishes. Stretches of that kind come
 # from exact cancellations of small numbers and are of ordinary length.
@@ -52,12 +55,13 @@ def on_kink(network: Network, x: Tensor) -> bool:
     for k, (decided, gap) in enumerate(_deciders(network, x)):
         margin = MARGIN * max(1.0, float(decided[decided.isfinite()].abs().max()) if decided.numel() else 1.0)
         flagged = ((decided.abs() <= margin) & (gap <= margin)).nonzero()
-        for point, unit in flagged.tolist():
+        for some in flagged.split(_AT_ONCE) if len(flagged) else ():
+            points, units = some.unbind(1)
             with torch.enable_grad():
-                at = x[point : point + 1].detach().clone().requires_grad_()
-                quantity = _deciders(network, at)[k][0][0, unit]
-                (gradient,) = torch.autograd.grad(quantity, at, allow_unused=True)
-            if gradient is not None and float(gradient.abs().max()) > MARGIN:
+                at = x[points].detach().clone().requires_grad_()
+                quantities = _deciders(network, at)[k][0][torch.arange(len(units)), units]
+                (gradient,) = torch.autograd.grad(quantities.sum(), at, allow_unused=True)
+            if gradient is not None and float(gradient.abs().nan_to_num().max()) > MARGIN:
                 return True
     return False
 

@@ -186,3 +186,17 @@ def _distinct(array: Array) -> Array:
             seen.add(value)
             row[k] = value
     return rows.reshape(array.shape)
+
+
+def reordering(source: Source, n: int) -> list[int]:
+    """An order of n >= 2 things that is not their own: two exchanged, or all of them in equal steps from a drawn start."""
+    if source.pick("exchanged", "in steps") == "exchanged":
+        i = source.pick(*range(n - 1))
+        j = source.pick(*range(i + 1, n))
+        order = list(range(n))
+        order[i], order[j] = j, i
+        return order
+    start = source.pick(*range(n))
+    step = source.pick(*(k for k in range(1, n + 1) if math.gcd(k, n) == 1))
+    order = [(start + k * step) % n for k in range(n)]
+    return order if order != list(range(n)) else order[::-1]

@@ -1,0 +1,78 @@
+"""Linearity (in the model): the map of a combination of networks is the combination of their maps.
+
+R of a f + b g = a R_f + b R_g
+
+Source: Sundararajan et al. 2017, section 3 (linearity); Shapley 1953 (additivity). f and g are networks of one family,
+a and b are drawn and not zero. The combined network is f and g side by side; their outputs are multiplied and added.
+
+Precheck: the outputs are combined so on each case. Preconditions: no piece of the segment from the baseline lies inside
+a kink, where rounding picks the slope. x itself may lie on a kink (`kinks` is drawn): both sides evaluate f and g there
+in the same way, and pick the same slope.
+
+Holds: what is linear in the function: gradient, gradient * input, integrated gradients, occlusion, Shapley values;
+DeepLIFT (Rescale), whose multipliers of networks side by side add up. Fails: absolute values (saliency), rules that
+keep positive parts (guided backprop, alpha1-beta0), rules with an absolute epsilon or threshold.
+"""
+
+from __future__ import annotations
+
+from ..errors import NotPreserved
+from .axiom import Axiom
+from .cases import Case, Setting
+from .comparison import Comparison, compare_terms
+from .networks.compose import combined, scaled
+from .networks.spec import Network
+from .tolerances import PRESERVED
+from .trial import Trial
+
+_FACTORS = (1.0, -1.0, 2.0, -2.0, 3.0, -0.5)
+
+
+def _draw(variant: str, setting: Setting) -> Case:
+    case = setting.base(kinks=setting.source.pick("off", "on"))
+    assert isinstance(case.network, Network)
+    left, right = case.network, setting.sibling(case)
+    a, b = (float(number) for number in setting.source.numbers(_FACTORS, 2))
+    network = combined("add", scaled(left, a), scaled(right, b))
+    return case.but(network=network).with_drawn(f_network=left, g_network=right, factors=[a, b])
+
+
+def _evaluated(variant: str, case: Case) -> list[Case]:
+    return [case, case.but(network=case.drawn["f_network"]), case.but(network=case.drawn["g_network"])]
+
+
+def _residual(variant: str, trial: Trial) -> Comparison:
+    cases = _evaluated(variant, trial.case)
+    a, b = trial.case.drawn["factors"]
+    x = trial.tensor(trial.case.x)
+    whole, left, right = (trial.outputs(x, case) for case in cases)
+    if float((whole - a * left - b * right).abs().max()) > PRESERVED * max(1.0, float(whole.abs().max())):
+        raise NotPreserved(f"{a} f + {b} g is {(a * left + b * right).tolist()}, the network gives {whole.tolist()}")
+    together, first, second = (trial.attribute(case) for case in cases)
+    return compare_terms("the map of a f + b g against a R_f + b R_g", together, [a * first, b * second])
+
+
+def _script(variant: str, case: Case) -> str:
+    a, b = case.drawn["factors"]
+    return f"""\
+a, b = {float(a)!r}, {float(b)!r}
+terms = [a * attribute(f_network, x, target, baseline), b * attribute(g_network, x, target, baseline)]
+expected = terms[0] + terms[1]
+obtained = attribute(model, x, target, baseline)
+print("outputs  ", f(model, x).tolist(), (a * f(f_network, x) + b * f(g_network, x)).tolist())
+gap = (obtained - expected).abs().flatten(1).amax(1)
+scale = sum(R.abs().flatten(1).amax(1) for R in (obtained, *terms))
+"""
+
+
+AXIOM = Axiom(
+    name="linearity",
+    doc=__doc__,
+    variants={"": "R of a f + b g = a R_f + b R_g"},
+    draw=_draw,
+    residual=_residual,
+    script=_script,
+    evaluated=_evaluated,
+    kinks="at x",
+    draws=("f_network", "g_network", "factors"),
+)

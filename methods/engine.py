@@ -1,0 +1,402 @@
+"""The engine of modified backpropagation: one rule for each operation, whatever the form of the code.
+
+A method of this kind is the gradient with another backward pass at some operations (Ancona et al. 2018, section 3.1 and
+Propositions 1 and 2). A torch function mode sees each operation of a forward pass (module, function, method and in-place
+forms, reused modules, residual sums alike) and lets a table `operation name -> rule` compute it. A rule returns the value
+that the operation has; what it changes is the gradient that flows back.
+
+What relevance is here: the gradient g that reaches a value a, times the value: R = g * a for LRP, g * (a - reference) for
+DeepLIFT. Rules speak of g, so nothing is ever divided by an activation that may be zero, and a sum or a copy needs no
+rule: gradients add up.
+
+Fail closed: an operation without a rule, on values that depend on the input, raises Unsupported. So does a value that
+depends on the input and came out of nothing that was seen: a scripted module, a custom autograd function, a fused kernel.
+
+Nothing stays behind: parameters stop requiring gradients for the duration of the call only (so that whatever requires one
+depends on the input), hooks and rules sit on the tensors of this forward pass and die with them.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch._ops import OpOverload
+from torch.overrides import TorchFunctionMode
+
+from ..errors import Unsupported
+from .operations import (
+    FIRST,
+    FRESH,
+    QUIET,
+    in_place,
+    operation_name,
+    out_of_place,
+    overwrites,
+    random_or_training,
+    tensors,
+)
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What an operation saw at the reference.
+
+    inputs: copies of its tensor arguments that depend on the input (the model may overwrite them). result: what it
+    computed, for its shape and kind only: its values may have been overwritten since.
+    """
+
+    name: str
+    inputs: tuple[Tensor, ...]
+    result: Any
+
+
+class Operation:
+    """One call of a torch function on values that depend on the input.
+
+    name, function, args, kwargs: the call, out of place. inputs: the tensor arguments that depend on the input.
+    """
+
+    __slots__ = ("_reference", "args", "function", "inputs", "kwargs", "name")
+
+    def __init__(
+        self,
+        name: str,
+        function: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        inputs: list[Tensor],
+    ) -> None:
+        self.name, self.function, self.args, self.kwargs, self.inputs = name, function, args, kwargs, inputs
+        self._reference: Reference | None = None
+
+    def run(self) -> Any:
+        """The operation itself, with its own gradient."""
+        return self.function(*self.args, **self.kwargs)
+
+    def run_on(self, *inputs: Tensor) -> Any:
+        """The operation on other values in the place of `inputs`."""
+        replacement = iter(inputs)
+        mine = {id(t) for t in self.inputs}
+
+        def swap(value: Any) -> Any:
+            if isinstance(value, Tensor):
+                return next(replacement) if id(value) in mine else value
+            if isinstance(value, dict):
+                return {key: swap(item) for key, item in value.items()}
+            return type(value)(map(swap, value)) if type(value) in (tuple, list) else value
+
+        args, kwargs = swap(self.args), swap(self.kwargs)
+        return self.function(*args, **kwargs)
+
+    @property
+    def reference(self) -> Reference:
+        """What the same call saw at the reference, for methods that have one."""
+        if self._reference is None:
+            raise RuntimeError(f"the method computes no reference, but its rule for {self.name} asks for it")
+        return self._reference
+
+
+Rule = Callable[[Operation], Any]
+Rules = Mapping[str, Rule]
+
+
+# -- what rules are made of -------------------------------------------------------------------------------------
+
+
+def keep(operation: Operation) -> Any:
+    """The rule that changes nothing: the operation has its own gradient."""
+    return operation.run()
+
+
+def on_gradient(value: Tensor, change: Callable[[Tensor], Tensor]) -> Tensor:
+    """The value, with the gradient that reaches it changed before it flows on."""
+    value.register_hook(change)
+    return value
+
+
+class _Replaced(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, through: Tensor, value: Tensor, backward: Callable[[Tensor], Tensor]) -> Tensor:
+        ctx.rule = backward
+        return value.detach()
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Any:
+        return ctx.rule(gradients[0]), None, None
+
+
+def replaced(value: Tensor, through: Tensor, backward: Callable[[Tensor], Tensor]) -> Tensor:
+    """The value of an operation, with its gradient replaced.
+
+    Args:
+        value: what the forward pass goes on with.
+        through: the tensor of the same shape that the changed gradient flows into.
+        backward: the gradient of `value` -> the gradient of `through`.
+    """
+    result: Tensor = _Replaced.apply(through, value, backward)
+    return result
+
+
+# -- the forward pass under rules ----------------------------------------------------------------------------------
+
+
+class _Pass(TorchFunctionMode):
+    """A forward pass that follows which tensors depend on the input, by a mark on them."""
+
+    mark = "_attribcheck_depends"
+
+    def __init__(self, method: str, rules: Rules) -> None:
+        super().__init__()
+        self.method, self.rules = method, rules
+
+    def watch(self, value: Tensor) -> Tensor:
+        setattr(value, self.mark, self)
+        return value
+
+    def overwritten(self, value: Tensor) -> Tensor:
+        """A tensor that the input was written into, and what it is a view of."""
+        if value._base is not None:
+            self.watch(value._base)
+        return self.watch(value)
+
+    def depends(self, tensor: Tensor) -> bool:
+        return getattr(tensor, self.mark, None) is self
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        involved = tensors((args, kwargs))
+        inputs = [t for t in involved if self.depends(t)]
+        name = operation_name(func)
+        if not args and "input" in kwargs and name != "where":  # the one function that takes it second
+            kwargs = dict(kwargs)
+            args = (kwargs.pop("input"),)
+        if name in QUIET or (name in FIRST and not self.depends(args[0])):
+            return func(*args, **kwargs)
+        if name in FRESH and all(t is args[0] for t in inputs):
+            return func(*args, **kwargs)
+        if any(t.requires_grad and not self.depends(t) for t in involved):
+            self.unseen(name)
+        if not inputs:
+            return func(*args, **kwargs)
+        if kwargs.get("out") is not None or kwargs.get("reduce") is not None or random_or_training(name, args, kwargs):
+            raise Unsupported(f"{name}: cannot be followed with out=..., reduce=... or in training mode")
+        if not all(t.is_floating_point() for t in inputs):
+            raise Unsupported(f"{name}: an index, a condition or a rounded number depends on the input")
+        result = self.computed(name, func, args, kwargs, inputs)
+        for t in tensors(result):
+            setattr(t, self.mark, self)
+        return result
+
+    def unseen(self, name: str) -> None:
+        """Called where a value has a gradient that no operation seen so far explains."""
+
+    def rule(self, name: str) -> Rule:
+        """The rule of an operation on values that depend on the input."""
+        rule = self.rules.get(name)
+        if rule is None:
+            raise Unsupported(f"{self.method} has no rule for {name}")
+        return rule
+
+    def apply(self, rule: Rule, operation: Operation) -> Any:
+        raise NotImplementedError
+
+    def computed(
+        self, name: str, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], inputs: list[Tensor]
+    ) -> Any:
+        rule = self.rule(name)
+        if rule is keep:
+            result = func(*args, **kwargs)
+            if overwrites(func) and isinstance(args[0], Tensor):
+                self.overwritten(args[0])  # item assignment returns nothing
+            return result
+        if not in_place(func, args, kwargs):
+            return self.apply(rule, Operation(name, func, args, kwargs, inputs))
+        # The rule works out of place, on a copy; the result is then written where the model expects it.
+        target = args[0]
+        copy = self.watch(target.clone())
+        if overwrites(func):
+            func = _out_of_place(name, func)
+        else:
+            args, kwargs = out_of_place(args, kwargs)
+        args = tuple(copy if value is target else value for value in args)
+        operation = Operation(name, func, args, kwargs, [copy if t is target else t for t in inputs])
+        target.copy_(self.apply(rule, operation))
+        return self.overwritten(target)
+
+
+# Activations that torch.Tensor has no method for.
+_OUT_OF_PLACE: dict[str, Callable[..., Any]] = {
+    name: getattr(nn.functional, name)
+    for name in ("leaky_relu", "elu", "celu", "selu", "hardtanh", "threshold", "rrelu", "relu6", "silu", "mish")
+}
+
+
+def _out_of_place(name: str, func: Callable[..., Any]) -> Callable[..., Any]:
+    """The function that computes what one ending in _ writes; an aten operation keeps its own order of arguments."""
+    written = func._schema.name if isinstance(func, OpOverload) else str(getattr(func, "_qualified_op_name", ""))
+    if written.startswith("aten::"):
+        found: Callable[..., Any] = getattr(torch.ops.aten, written.removeprefix("aten::").rstrip("_"))
+        return found
+    return _OUT_OF_PLACE.get(name) or getattr(torch.Tensor, name)
+
+
+class _ReferencePass(_Pass):
+    """Runs the model at the reference and keeps, in call order, what operations with a rule saw and computed."""
+
+    def __init__(self, method: str, rules: Rules) -> None:
+        super().__init__(method, rules)
+        self.kept: list[Reference] = []
+
+    def apply(self, rule: Rule, operation: Operation) -> Any:
+        inputs = tuple(t.clone() for t in operation.inputs)
+        result = operation.run()
+        self.kept.append(Reference(operation.name, inputs, result))
+        return result
+
+
+class _RulePass(_Pass):
+    """Runs the model with every operation computed by its rule."""
+
+    def __init__(self, method: str, rules: Rules, references: list[Reference] | None = None) -> None:
+        super().__init__(method, rules)
+        self.references = None if references is None else iter(references)
+
+    def unseen(self, name: str) -> None:
+        raise Unsupported(
+            f"{self.method} cannot follow the input into {name}: a value came out of something that hides its operations "
+            "(a scripted or compiled module, a custom autograd function), or has a gradient and is no parameter"
+        )
+
+    def rule(self, name: str) -> Rule:
+        rule = super().rule(name)
+        if not torch.is_grad_enabled():
+            raise Unsupported(f"{self.method}: the model switches gradients off before {name}")
+        return rule
+
+    def apply(self, rule: Rule, operation: Operation) -> Any:
+        if self.references is not None:
+            operation._reference = _fitting(next(self.references, None), operation)
+        return rule(operation)
+
+
+class Misfit(Exception):
+    """What the reference pass kept does not fit the operation."""
+
+
+def _fitting(reference: Reference | None, operation: Operation) -> Reference:
+    if reference is None or reference.name != operation.name or len(reference.inputs) != len(operation.inputs):
+        raise Misfit(f"the model takes another path at the baseline: {operation.name} has no counterpart there")
+    for there, here in zip(reference.inputs, operation.inputs, strict=True):
+        if there.dim() != here.dim() or any(a not in (1, b) for a, b in zip(there.shape, here.shape, strict=True)):
+            raise Misfit(f"{operation.name} sees {tuple(there.shape)} at the baseline, {tuple(here.shape)} at x")
+    return reference
+
+
+def modified_gradient(
+    method: str, rules: Rules, model: nn.Module, x: Tensor, target: Tensor, baseline: Tensor | None = None
+) -> Tensor:
+    """The gradient of each sample's target logit with respect to its input, with the rules in the place of derivatives.
+
+    Args:
+        method: the name that refusals mention.
+        rules: operation name -> rule; what is not in the table is refused.
+        model: maps [B, *shape] to logits [B, C], in eval mode.
+        x: inputs [B, *shape].
+        target: [B], the logit of each sample.
+        baseline: [B, *shape] where rules ask for a reference.
+
+    Returns:
+        [B, *shape]; the model and its parameters' gradients are untouched.
+
+    Raises:
+        Unsupported: the model computes with something that has no rule, or hides what it does.
+    """
+    if any(isinstance(module, torch.jit.ScriptModule) for module in model.modules()):
+        raise Unsupported(f"{method} cannot follow the input into a scripted module")
+    with frozen(model), _uncompiled(), torch.inference_mode(False):
+        if baseline is None:
+            return _differentiated(model, x, target, _RulePass(method, rules))
+        # One row serves where all samples have one reference; models whose layout does not broadcast need them all.
+        rows = [baseline[:1], baseline] if len(x) > 1 and bool((baseline == baseline[:1]).all()) else [baseline]
+        for reference in rows:
+            try:
+                kept = _at_reference(method, model, rules, reference)
+                return _differentiated(model, x, target, _RulePass(method, rules, kept))
+            except Unsupported:
+                raise
+            except Exception as error:
+                if reference is rows[-1]:
+                    if isinstance(error, Misfit):
+                        raise Unsupported(f"{method}: {error}") from error
+                    raise
+        raise AssertionError("unreachable")
+
+
+def _at_reference(method: str, model: nn.Module, rules: Rules, baseline: Tensor) -> list[Reference]:
+    recorder = _ReferencePass(method, rules)
+    with torch.no_grad(), recorder:
+        model(recorder.watch(baseline.detach().clone()))
+    return recorder.kept
+
+
+def _differentiated(model: nn.Module, x: Tensor, target: Tensor, rules: _RulePass) -> Tensor:
+    with torch.enable_grad():
+        point = x.detach().clone().requires_grad_()
+        start = rules.watch(point.clone())  # the model may write into its input, which it may not into a leaf
+        with rules, _no_saved_tensor_hooks(rules.method):
+            output = model(start)
+        if not output.requires_grad:
+            return torch.zeros_like(x)  # a constant: whatever would cut the gradient has no rule and was refused
+        if not rules.depends(output):
+            rules.unseen("the output")
+        chosen = output.gather(1, target[:, None])
+        try:
+            (gradient,) = torch.autograd.grad(chosen.sum(), point)
+        except RuntimeError as error:
+            if "modified by an inplace operation" not in str(error):
+                raise
+            raise Unsupported(f"{rules.method}: the model overwrites a value that its gradient needs") from error
+    return gradient
+
+
+@contextmanager
+def _no_saved_tensor_hooks(method: str) -> Iterator[None]:
+    """Refuses checkpointed blocks: they are computed again without the rules, and what the rules saved is replaced."""
+    message = "a checkpointed block is computed again without the rules"
+    try:
+        with torch.autograd.graph.disable_saved_tensors_hooks(message):
+            yield
+    except RuntimeError as error:
+        if message not in str(error):
+            raise
+        raise Unsupported(f"{method}: {message}") from error
+
+
+def _uncompiled() -> AbstractContextManager[Any]:
+    """Compiled modules run as the Python they were made of; the compiler would trace the rules into their graphs."""
+    compiler_is_used = "torch._dynamo" in sys.modules
+    stance: AbstractContextManager[Any] = (
+        torch.compiler.set_stance("force_eager") if compiler_is_used else nullcontext()
+    )
+    return stance
+
+
+@contextmanager
+def frozen(model: nn.Module) -> Iterator[None]:
+    """Parameters that require no gradient, for the duration: what requires one then depends on the input."""
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    try:
+        for p in parameters:
+            p.requires_grad_(False)
+        yield
+    finally:
+        for p in parameters:
+            p.requires_grad_(True)
