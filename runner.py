@@ -146,6 +146,8 @@ def run_cell(cell: Cell, options: Options, given: GivenModel | None = None) -> R
                     break
     except NotPreserved as error:
         result.observed, result.note = "error", f"a defect of attribcheck, please report it: {error}"
+    except UsageError as error:  # a pinned witness that is not there, an option out of range: of this cell alone
+        result.observed, result.note = "error", str(error)
     result.verdict = _verdict(result)
     result.seconds = round(time.perf_counter() - start, 3)
     return result

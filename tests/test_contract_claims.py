@@ -310,14 +310,17 @@ def test_a_method_that_refuses_its_pinned_witness_is_in_no_error(pinned: Path) -
     assert (result.observed, result.verdict) == ("unsupported", "inconclusive")
 
 
-def test_a_pinned_witness_that_cannot_be_used(pinned: Path, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"missing\.json: no such file"):
-        checked(times_input, pin(tmp_path / "missing.json"))
-    with pytest.raises(UsageError, match="the pinned witness is one of completeness/delta, not dummy"):
-        checked(times_input, pin(pinned, "dummy"))
+def test_a_pinned_witness_that_cannot_be_used_is_an_error_of_its_claim_alone(pinned: Path, tmp_path: Path) -> None:
     (tmp_path / "bad.json").write_text("{}")
-    with pytest.raises(UsageError, match=r"bad\.json: has no schema_version"):
-        checked(times_input, pin(tmp_path / "bad.json"))
+    for claim, line in (
+        (pin(tmp_path / "missing.json"), "missing.json: no such file"),
+        (pin(pinned, "dummy"), "the pinned witness is one of completeness/delta, not dummy"),
+        (pin(tmp_path / "bad.json"), "bad.json: has no schema_version"),
+    ):
+        report = ac.check(times_input, claims=[claim, ac.holds("linearity", on="linear")], max_examples=N)
+        spoilt, other = report.results
+        assert (spoilt.verdict, other.verdict, report.exit_code) == ("error", "pass", 2)
+        assert line in spoilt.note
 
 
 # -- ac.check and its report ----------------------------------------------------------------------------------------
