@@ -190,7 +190,11 @@ def _axis(operation: Operation) -> int:
 def _shifted(z: Pair, dim: int) -> tuple[Pair, Tensor]:
     """exp(z - shift), with one shift for input and reference against overflow."""
     with torch.no_grad():
-        shift = torch.maximum(z.here.amax(dim, keepdim=True), z.there.amax(dim, keepdim=True))
+        largest, at_reference = z.here.amax(dim, keepdim=True), z.there.amax(dim, keepdim=True)
+        shift = torch.maximum(largest, at_reference)
+        smallest = float(torch.minimum(largest, at_reference).sub(shift).min())
+        if smallest < math.log(torch.finfo(shift.dtype).tiny):
+            raise Unsupported("deeplift: softmax sees values too far apart at x and at the baseline for one scale")
     return secant(torch.exp, z.linear(lambda t: t - shift)), shift
 
 

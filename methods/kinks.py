@@ -56,12 +56,16 @@ class KinkTrace(TorchFunctionMode):
             if decided is None:
                 self._give_up(name)
             else:
-                self.deciders.append(decided.detach().flatten(1))
+                self.deciders.append(decided.detach().reshape(len(decided), -1).clone())
         elif not _affine(name, args, kwargs, depending):
             self._give_up(name)
         result = func(*args, **kwargs)
         for out in tensors(result):
             self._dependent[out] = True
+            if decide is None and not out.is_floating_point():
+                self._give_up(
+                    name
+                )  # a cast to whole numbers is a staircase; the indices of a maximum follow its deciders
         if name == "setitem":
             self._dependent[args[0]] = True
         return result
@@ -125,10 +129,10 @@ def _max(z: Tensor, *args: Any, **kwargs: Any) -> Tensor | None:
 
 
 def _pairwise(entries: Any) -> Tensor:
-    entries = list(entries)
+    entries = [entry.reshape(len(entry), -1) for entry in entries]
     if len(entries) < 2:
-        return entries[0].flatten(1)[:, :0]
-    return torch.cat([(a - b).flatten(1) for a, b in itertools.combinations(entries, 2)], 1)
+        return entries[0][:, :0]
+    return torch.cat([a - b for a, b in itertools.combinations(entries, 2)], 1)
 
 
 def _max_pool(dims: int) -> Callable[..., Tensor]:

@@ -1122,3 +1122,17 @@ def test_guided_backpropagation_without_rectifiers_is_the_gradient() -> None:
     ]
     for form in forms:
         torch.testing.assert_close(attributed("guided-backprop", form), slope(form), rtol=1e-14, atol=1e-15)
+
+
+def test_deeplift_refuses_a_softmax_whose_scales_do_not_meet() -> None:
+    """exp underflows at one of the two points, where the other is the largest: no answer rather than NaN."""
+
+    class Far(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x.softmax(1)
+
+    x = torch.tensor([[1000.0, 999.0]], dtype=torch.float64)
+    with pytest.raises(Unsupported, match="too far apart"):
+        get_method("deeplift")(Far(), x, torch.tensor([0]), torch.zeros_like(x))
+    near = get_method("deeplift")(Far(), x / 2, torch.tensor([0]), torch.zeros_like(x))
+    assert torch.isfinite(near).all()
