@@ -125,6 +125,8 @@ def known_formats(formats: str) -> list[str]:
     unknown = [name for name in wanted if name not in FORMATS]
     if unknown:
         raise UsageError(f"unknown report format {unknown[0]!r}; known: {', '.join(FORMATS)}")
+    if not wanted:
+        raise UsageError(f"--report names no format; known: {', '.join(FORMATS)}")
     return wanted
 
 
@@ -173,6 +175,8 @@ class Terminal:
         from rich.text import Text
 
         style, word = _STYLE[result.verdict]
+        if result.verdict == "fail" and result.claim == "fails":
+            word = "NOT SHOWN"
         self.out.print(Text(f"{word:<13}", style=style) + Text(result.line()))
 
     def tell(self, report: Report, written: list[Path], report_dir: Path) -> None:

@@ -60,7 +60,8 @@ def _conv(layer: Layer, value: np.ndarray, slope: np.ndarray) -> Pair:
                     at = tuple(axis[p][k] for axis, p, k in zip(axes, place, tap, strict=True))
                     if all(0 <= a < s for a, s in zip(at, value.shape[1:], strict=True)):
                         out[(o, *place)] += weight[(o, c, *tap)] * value[(c, *at)]
-                        out_slope[(o, *place)] += weight[(o, c, *tap)] * slope[(c, *at)]
+                        if slope.shape[-1]:
+                            out_slope[(o, *place)] += weight[(o, c, *tap)] * slope[(c, *at)]
     return out, out_slope
 
 
@@ -94,7 +95,7 @@ def _step(layer: Layer, inputs: list[Pair], pattern: list[object]) -> Pair:
         out, slopes = (np.array(part).reshape(a.shape) for part in zip(*pairs, strict=True))
         return out, slopes[..., None] * da
     if kind == "flatten":
-        return a.reshape(-1), da.reshape(-1, da.shape[-1])
+        return a.reshape(-1), da.reshape(a.size, da.shape[-1])
     b, db = inputs[1]
     if kind == "add":
         return a + b, da + db
@@ -114,6 +115,15 @@ def derivative(network: Network, x: np.ndarray) -> tuple[np.ndarray, np.ndarray,
         values[call.value] = _step(network.layers[call.layer], [values[name] for name in call.inputs], pattern)
     logits, slopes = values[network.output]
     return logits, slopes, tuple(pattern)
+
+
+def signs(network: Network, x: np.ndarray) -> tuple[object, ...]:
+    """The pattern alone: the same loops, with no derivatives to carry."""
+    values: dict[str, Pair] = {"x": (x, np.zeros((*x.shape, 0)))}
+    pattern: list[object] = []
+    for call in network.calls:
+        values[call.value] = _step(network.layers[call.layer], [values[name] for name in call.inputs], pattern)
+    return tuple(pattern)
 
 
 def guided(network: Network, x: np.ndarray, target: int) -> np.ndarray:
@@ -151,7 +161,7 @@ def gradient(network: Network, x: np.ndarray, target: int) -> np.ndarray:
 def pieces(network: Network, x: np.ndarray, start: np.ndarray) -> list[tuple[float, float]]:
     """Where the pattern changes from start to x: bisection. (A pattern's region is convex as long as what is rectified is
     piecewise linear, so equal patterns at both ends mean one piece.)"""
-    pattern = {a: derivative(network, start + a * (x - start))[2] for a in (0.0, 1.0)}
+    pattern = {a: signs(network, start + a * (x - start)) for a in (0.0, 1.0)}
     open_, done = [(0.0, 1.0)], []
     while open_:
         a, b = open_.pop()
@@ -159,17 +169,18 @@ def pieces(network: Network, x: np.ndarray, start: np.ndarray) -> list[tuple[flo
             done.append((a, b))
             continue
         middle = (a + b) / 2
-        pattern[middle] = derivative(network, start + middle * (x - start))[2]
+        pattern[middle] = signs(network, start + middle * (x - start))
         open_ += [(a, middle), (middle, b)]
     return done
 
 
 def integrated_gradients(network: Network, x: np.ndarray, target: int, start: np.ndarray) -> np.ndarray:
     """(x - start) times the mean gradient: Gauss-Legendre on each piece of the path (exact where it is linear)."""
-    nodes, weights = np.polynomial.legendre.leggauss(12)
+    curved = {layer.kind for layer in network.layers.values()} & {"mul", *SLOPES} - {"relu"}
+    nodes, weights = np.polynomial.legendre.leggauss(12 if curved else 1)  # on a linear piece the midpoint is exact
     total = np.zeros_like(x)
     for a, b in pieces(network, x, start):
-        parts = 8 if b - a > 0.1 else 1  # smooth networks are one piece
+        parts = 8 if curved and b - a > 0.1 else 1  # smooth networks are one piece
         for p in range(parts):
             low, width = a + p * (b - a) / parts, (b - a) / parts
             if width < 1e-12:

@@ -116,6 +116,7 @@ REFUSED = {
     ),
     "no variants": ("run gradient --axiom dummy/foo", "unknown variant 'dummy/foo'; it has no variants"),
     "unknown family": ("run gradient --family reluu", "unknown family 'reluu'; did you mean 'relu'?"),
+    "no format": ("run gradient --report ,", "--report names no format; known: html, json, junit, md"),
     "unknown format": ("run gradient --report html,pdf", "unknown report format 'pdf'; known: html, json, junit, md"),
     "not callable": ("run good_module:not_callable", "'good_module:not_callable' is not callable: a method is "),
     "no module": ("run nowhere:thing", "target 'nowhere:thing': there is no module 'nowhere' here or installed"),
