@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 JOBS ?= 4
 
-.PHONY: report test lint types fix clean
+.PHONY: report test lint types fix witnesses clean
 
 $(STAMP): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -32,6 +32,10 @@ types: $(STAMP)
 fix: $(STAMP)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# Looks for the witnesses of claimed failures that have none yet, and writes them beside the methods.
+witnesses: $(STAMP)
+	$(BIN)/python -m attribcheck.pin --jobs $(JOBS)
 
 clean:
 	rm -rf $(VENV) build attribcheck-report *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis

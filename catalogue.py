@@ -5,6 +5,8 @@ from __future__ import annotations
 import inspect
 import textwrap
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 from . import axioms
 from .axioms.networks.families import SUMMARIES
@@ -12,6 +14,7 @@ from .axioms.networks.rewrites import REWRITES
 from .claims import Claim, Method
 from .errors import UsageError
 from .methods.registry import BUILTIN, GROUPS, resolve
+from .reports.document import load_witness
 
 Rows = list[tuple[str, str]]
 
@@ -101,7 +104,35 @@ def _method_page(method: Method) -> str:
         claims = [claim for claim in method.claims if claim.kind == wanted]
         if claims:
             lines += ["", title, *_together(claims)]
+    shown = [line for claim in method.claims if claim.witness for line in _witness(claim)]
+    if shown:
+        lines += ["", "Smallest witnesses known (attribcheck replay evaluates their files again):", *shown]
     return "\n".join(lines)
+
+
+def _witness(claim: Claim) -> list[str]:
+    """A pinned witness in a line or two: the layers, the input, what is expected and what is obtained; and its file."""
+    assert claim.witness is not None
+    try:
+        document = load_witness(Path(claim.witness))
+    except UsageError:
+        return []
+    network, figures = document["network"], document["figures"]
+    layers = network.get("layers", {})
+    wiring = " ".join(layers[call["layer"]]["kind"] for call in network.get("calls", []))
+    text = (
+        f"{document['axiom']} on {claim.on}: {wiring} at x = {_short(document['x'])}: "
+        f"expected {_short(figures['expected'])}, obtained {_short(figures['obtained'])}"
+    )
+    folded = textwrap.wrap(text, 118, initial_indent="  ", subsequent_indent="      ", break_on_hyphens=False)
+    return [*folded, f"      {claim.witness}"]
+
+
+def _short(numbers: Any) -> str:
+    """Nested numbers to four figures."""
+    if isinstance(numbers, list):
+        return "[" + ", ".join(map(_short, numbers)) + "]"
+    return "not finite" if numbers is None else f"{numbers:.4g}"
 
 
 def _together(claims: list[Claim], before: str = "") -> list[str]:

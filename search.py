@@ -1,41 +1,35 @@
-"""The search for a counterexample in one cell: drawing, discarding, counting and shrinking, with no clock in any decision."""
+"""The search for a counterexample in one cell: trying the cases, counting and shrinking, with no clock in any decision."""
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
 import itertools
 import json
-import random
 import time
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import hypothesis
 import torch
-from hypothesis import HealthCheck, Phase, Verbosity
-from hypothesis import strategies as st
-from hypothesis.errors import Flaky, NoSuchExample, Unsatisfiable
-from hypothesis.internal.conjecture import providers
 from torch import Tensor
 
 from .axioms.axiom import Axiom
-from .axioms.cases import Case, GivenModel, Setting
-from .axioms.networks.families import MODEL, Family, members
-from .axioms.networks.kinks import has_kinks, on_kink, segment_in_kink
-from .axioms.networks.sources import Small, Source, Wide
+from .axioms.cases import Case, GivenModel
+from .axioms.networks.families import MODEL
+from .axioms.networks.kinks import has_kinks, on_kink
 from .axioms.networks.spec import Network
 from .axioms.trial import Trial
 from .claims import Method
 from .errors import MethodError, Unsupported
+from .streams import Drawn, Origin, Sample, shrink, stream
 from .witnesses import evaluate
 
 # Every fifth example is a network of ordinary size from a seed; the others are small and shrink.
 WIDE_SHARE = 5
 # A shrink that has not ended after so many evaluations stops at the smallest case so far.
 SHRINK_CALLS = 2000
+# So many cases that fail are shrunk, the simplest ones; the smallest result counts.
+STARTS = 3
 # When only a wide network refutes a claim, a small one is looked for in so many times the examples.
 SECOND_LOOK = 4
 
@@ -78,32 +72,10 @@ class Bench:
     given: GivenModel | None = None
     deadline: float | None = None
 
-    def setting(self, source: Source) -> Setting:
-        """Where a case of this cell is drawn from: for "any", a member to which the variant applies."""
-        family: Family | GivenModel
-        if self.family == MODEL:
-            assert self.given is not None
-            family = self.given
-        else:
-            family = source.pick(*(m for m in members(self.family) if self.axiom.applies(self.variant, m)))
-        features = 2 if self.method.baseline == "min" else 1
-        return Setting(source, family, self.method.needs_data, features, self.method.baseline)
-
-    def touches_kink(self, case: Case) -> bool:
-        """Whether a network of the case is on a kink where the axiom forbids it.
-
-        At x (unless x may lie on one), or on a piece of the segment from the method's baseline.
-        """
-        trial = Trial(self.method, case, "cpu", self.given)
-        for each in self.axiom.evaluated(self.variant, case):
-            if not isinstance(each.network, Network):
-                continue
-            x = trial.tensor(each.x, each).double()
-            if self.axiom.kinks == "off" and on_kink(each.network, x):
-                return True
-            if self.method.baseline is not None and segment_in_kink(each.network, trial.reference(each).double(), x):
-                return True
-        return False
+    @property
+    def origin(self) -> Origin:
+        """Where the cases of this cell come from."""
+        return Origin.of(self.axiom, self.variant, self.family, self.method, self.given)
 
     def looks_at_kink(self, case: Case) -> bool:
         """Whether the method differentiates the network on a kink, at a point that is neither x nor the baseline.
@@ -138,28 +110,6 @@ class Bench:
         return False
 
 
-class _Drawn:
-    """A drawn case, with a short repr: Hypothesis formats what it draws, and wide networks are long."""
-
-    __slots__ = ("case",)
-
-    def __init__(self, case: Case | None) -> None:
-        self.case = case
-
-    def __repr__(self) -> str:
-        return "<case>"
-
-
-@st.composite
-def _small(draw: Any, bench: Bench) -> _Drawn:
-    return _Drawn(bench.axiom.draw(bench.variant, bench.setting(Small(draw))))
-
-
-@st.composite
-def _wide(draw: Any, bench: Bench) -> _Drawn:
-    return _Drawn(bench.axiom.draw(bench.variant, bench.setting(Wide(draw(st.integers(0, 2**32 - 1))))))
-
-
 def search(bench: Bench, max_examples: int, seed: int) -> Tally:
     """Look for a counterexample; the tally holds the smallest one found.
 
@@ -167,75 +117,118 @@ def search(bench: Bench, max_examples: int, seed: int) -> Tally:
         NotPreserved: a rewrite is wrong (a defect of attribcheck).
     """
     tally = Tally()
-    wide = 0 if bench.family == MODEL else max_examples // WIDE_SHARE
-    _find(bench, _small(bench), tally, max_examples - wide, seed)
-    if wide and tally.violated is None and tally.error is None and not tally.cut:
-        _find(bench, _wide(bench), tally, wide, seed + 1)
-        if tally.violated is not None and not tally.cut:
+    n_wide = 0 if bench.family == MODEL else max_examples // WIDE_SHARE
+    n_small = max_examples - n_wide
+    found = _tried(bench, tally, False, n_small, seed)
+    if found is not None:
+        tally.violated = _smallest(bench, found, tally, n_small, seed)
+    elif n_wide and not tally.cut:
+        found = _tried(bench, tally, True, n_wide, seed)
+        if found is not None:
+            tally.violated = _with_fewest_samples(bench, found.case, _kind(tally))
             again = Tally()
-            _find(bench, _small(bench), again, SECOND_LOOK * max_examples, seed + 2)
-            tally.violated = again.violated or tally.violated
+            smaller = _tried(bench, again, False, SECOND_LOOK * max_examples, seed)
+            if smaller is not None and _kind(again) == _kind(tally):
+                tally.violated = _smallest(bench, smaller, tally, SECOND_LOOK * max_examples, seed)
     return tally
 
 
-def _find(bench: Bench, strategy: st.SearchStrategy[_Drawn], tally: Tally, n: int, seed: int) -> None:
-    """Draw up to n valid cases; on a violation (or an error of the method) shrink it."""
-    if n < 1:
-        return
-    goal = tally.examples + n
-    state: dict[str, Any] = {"failing": {}, "calls": 0, "kind": None, "best": None, "refused": 0}
+def _kind(tally: Tally) -> str:
+    return "violated" if tally.error is None else "error"
 
-    def failing(drawn: _Drawn) -> bool:
+
+def _tried(bench: Bench, tally: Tally, is_wide: bool, n: int, seed: int) -> Sample | None:
+    """Try up to n valid cases; the first that is violated (or on which the method errs), or None.
+
+    Where the method refuses networks, more are drawn, until it has refused more than n.
+    """
+    if n < 1:
+        return None
+    cases, goal, refused = stream(bench.origin, seed), tally.examples + n, 0
+    for number in itertools.count():
+        chunk, lost = cases.chunk(is_wide, n, number), 0
+        for sample in chunk.samples:
+            if tally.examples >= goal or refused > n:
+                return None
+            if bench.deadline is not None and time.monotonic() > bench.deadline:
+                tally.cut = True
+                return None
+            tally.discarded += sample.discarded
+            kind, detail = _outcome(bench, sample.case, tally, shrinking=False)
+            lost += kind in ("unsupported", "on a kink")
+            refused += kind == "unsupported"
+            tally.discarded += kind == "on a kink"
+            if kind == "error":
+                tally.error = detail
+            if kind in ("violated", "error"):
+                return sample
+        if tally.examples >= goal or refused > n:
+            return None
+        tally.discarded += chunk.discarded
+        if lost == 0:  # there are no more valid cases than these
+            return None
+    raise AssertionError("unreachable")
+
+
+def _simplest(bench: Bench, found: Sample, kind: str, n: int, seed: int) -> list[Sample]:
+    """Up to STARTS of the simplest cases of the first chunk that show the same: features and layers shrink badly."""
+    starts: list[Sample] = []
+    for sample in sorted(stream(bench.origin, seed).chunk(False, n, 0).samples, key=_size):
+        if len(starts) == STARTS or _size(sample) >= _size(found):
+            break
+        if _outcome(bench, sample.case, Tally(), shrinking=True)[0] == kind:
+            starts.append(sample)
+    return [*starts, found][:STARTS]
+
+
+def _parts(case: Case) -> int:
+    """What a reader of a case has to look at: its features and its layers with weights."""
+    layers = case.network.weighted_layers() if isinstance(case.network, Network) else 0
+    return int(case.x[0].size) + layers
+
+
+def _size(sample: Sample) -> tuple[int, int]:
+    return (_parts(sample.case), len(sample.choices))
+
+
+def _smallest(bench: Bench, found: Sample, tally: Tally, n: int, seed: int) -> Case:
+    """The smallest of what several starts shrink to; one that shrinks to three parts or fewer ends it."""
+    cases: list[Case] = []
+    for start in _simplest(bench, found, _kind(tally), n, seed):
+        cases.append(_shrunk(bench, start, tally, n, seed))
+        if _parts(cases[-1]) <= 3:
+            break
+    return min(cases, key=_parts)
+
+
+def _shrunk(bench: Bench, found: Sample, tally: Tally, n: int, seed: int) -> Case:
+    """The smallest case that Hypothesis finds from one that shows the same."""
+    kind = _kind(tally)
+    state: dict[str, Any] = {"failing": set(), "calls": 0, "best": found.case}
+
+    def failing(drawn: Drawn) -> bool:
         case = drawn.case
-        shrinking = state["kind"] is not None
-        if tally.cut or (not shrinking and (tally.examples >= goal or state["refused"] > n)):
-            return False
-        if bench.deadline is not None and time.monotonic() > bench.deadline:
-            tally.cut = True
-            return False
-        if shrinking:
-            state["calls"] += 1
-        if case is None or (bench.axiom.kinks != "any" and bench.touches_kink(case)):
-            tally.discarded += not shrinking
+        state["calls"] += 1
+        if case is None or bench.origin.excluded(case):
             hypothesis.reject()
         assert case is not None
-        key = json.dumps(case.to_json(), sort_keys=True) if shrinking else ""
+        key = json.dumps(case.to_json(), sort_keys=True)
         if state["calls"] > SHRINK_CALLS:
             return key in state["failing"]
-        kind, detail = _outcome(bench, case, tally, shrinking)
-        if kind == "unsupported":
-            state["refused"] += 1
-        if kind == "on a kink":
-            tally.discarded += not shrinking
-        if kind in ("unsupported", "on a kink"):
+        seen, detail = _outcome(bench, case, Tally(), shrinking=True)
+        if seen in ("unsupported", "on a kink"):
             hypothesis.reject()
-        if kind == "holds" or (shrinking and kind != state["kind"]):
+        if seen != kind:
             return False
-        state["kind"], state["best"] = kind, (case, detail)
-        state["failing"][key or json.dumps(case.to_json(), sort_keys=True)] = True
+        state["best"] = case
+        state["failing"].add(key)
+        if kind == "error":
+            tally.error = detail
         return True
 
-    settings = hypothesis.settings(
-        max_examples=n,
-        database=None,
-        deadline=None,
-        derandomize=False,
-        phases=(Phase.generate, Phase.shrink),
-        verbosity=Verbosity.quiet,
-        suppress_health_check=list(HealthCheck),
-    )
-    try:
-        with _only_global_constants():
-            hypothesis.find(strategy, failing, settings=settings, random=random.Random(seed))
-    except (NoSuchExample, Unsatisfiable):
-        return
-    except Flaky:
+    if not shrink(bench.origin, failing, found.choices, n, seed):
         tally.flaky = True
-        return
-    case, detail = state["best"]
-    if state["kind"] == "error":
-        tally.error = detail
-    tally.violated = _with_fewest_samples(bench, case, state["kind"])
+    return _with_fewest_samples(bench, state["best"], kind)
 
 
 def _with_fewest_samples(bench: Bench, case: Case, kind: str) -> Case:
@@ -274,31 +267,3 @@ def _outcome(bench: Bench, case: Case, tally: Tally, shrinking: bool) -> tuple[s
         tally.tolerance = judgement.tolerance
         tally.saw(judgement.residual)
     return ("violated" if judgement.violated else "holds"), ""
-
-
-@contextlib.contextmanager
-def _only_global_constants() -> Iterator[None]:
-    """Let Hypothesis draw no constants from the source of whatever modules happen to be loaded.
-
-    It mixes integers it found in local source files into its draws, so the cases would depend on the working directory,
-    on which modules were imported before, and on the number of workers. Hypothesis has no setting for this; where the
-    hook is not there, nothing is changed.
-    """
-    original = getattr(providers, "_get_local_constants", None)
-    if original is None:
-        yield
-        return
-    empty = providers.Constants()
-    providers._get_local_constants = lambda: empty
-    providers.CONSTANTS_CACHE.cache.clear()
-    try:
-        yield
-    finally:
-        providers._get_local_constants = original
-        providers.CONSTANTS_CACHE.cache.clear()
-
-
-def cell_seed(seed: int, *names: str) -> int:
-    """A seed of its own for each cell, the same whatever else is run."""
-    digest = hashlib.sha256("\0".join([str(seed), *names]).encode()).digest()
-    return int.from_bytes(digest[:4], "big")

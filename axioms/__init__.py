@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 from ..errors import UsageError
 from . import (
+    approximate_completeness,
     class_sensitivity,
     completeness,
     continuity,
@@ -16,6 +17,7 @@ from . import (
     implementation_invariance,
     input_invariance,
     linearity,
+    non_negativity,
     scale_equivariance,
     sensitivity_n,
     symmetry,
@@ -27,6 +29,7 @@ AXIOMS: dict[str, Axiom] = {
     module.AXIOM.name: module.AXIOM
     for module in (
         completeness,
+        approximate_completeness,
         sensitivity_n,
         implementation_invariance,
         input_invariance,
@@ -37,6 +40,7 @@ AXIOMS: dict[str, Axiom] = {
         scale_equivariance,
         feature_permutation,
         continuity,
+        non_negativity,
         equivalence,
     )
 }

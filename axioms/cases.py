@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from ..errors import UsageError
 from .networks.build import build, evaluate
-from .networks.families import Draft, Family
+from .networks.draft import Draft
+from .networks.families import Family
 from .networks.sources import Array, Source
 from .networks.spec import Network
 
@@ -170,7 +171,12 @@ class Setting:
 
     def points(self, family: Family, shape: tuple[int, ...], n: int) -> Array:
         """n samples [n, *shape] as this family has them."""
-        return self.source.inputs((n, *shape), family.soft, family.distinct)
+        points = self.source.inputs((n, *shape), family.soft, family.distinct)
+        if family.positive:
+            points = np.abs(points)
+            rows = points.reshape(n, -1)
+            rows[~rows.any(1), 0] = 1.0
+        return points
 
     def base(self, at_least: int = 1, kinks: str = "off") -> Case:
         """A network of the family with samples, targets, baselines and (where needed) data.
@@ -184,11 +190,13 @@ class Setting:
         batch = source.batch()
         x = self.points(family, shape, batch)
         baseline = source.references(x.shape)
+        if family.positive:
+            baseline = np.abs(baseline)
         classes = source.classes()
         target = tuple(source.pick(*range(classes)) for _ in range(batch))
         data = self.points(family, shape, source.pick(2, 4)) if self.data else None
         dead = source.rarely()
-        network = family.write(Draft(source, x, classes, kinks, dead))
+        network = family.write(Draft(source, x, classes, kinks, dead, target))
         options = {"tier": source.tier, "kinks": kinks, "family": family.name, **({"dead": True} if dead else {})}
         return Case(network, x, target, baseline, data, options=options, seed=source.pick(0, 1, 2, 3))
 
@@ -196,7 +204,7 @@ class Setting:
         """Another network of the same family on the same samples, with as many logits."""
         assert isinstance(self.family, Family) and isinstance(case.network, Network)
         classes = evaluate(case.network, torch.tensor(case.x)).shape[1]
-        return self.family.write(Draft(self.source, case.x, classes, case.options["kinks"]))
+        return self.family.write(Draft(self.source, case.x, classes, case.options["kinks"], target=case.target))
 
     def _of_model(self, given: GivenModel) -> Case:
         source, rows = self.source, len(given.batch)

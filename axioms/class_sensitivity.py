@@ -48,6 +48,10 @@ SAME = 1e-9
 APART = 1e-3
 
 
+# Between the ReLU and the last layer, for collapse: what keeps each value's sign, and mixes no two units.
+_NON_NEGATIVE = ("flatten", "gap", "mean", "amax", "maxpool1d", "maxpool2d")
+
+
 def _draw(variant: str, setting: Setting) -> Case | None:
     if variant == "collapse":
         return _collapsing(setting)
@@ -112,7 +116,7 @@ def _collapsing(setting: Setting) -> Case | None:
         return None
     hidden = network.call(network.output).inputs[0]
     read = hidden
-    while read != "x" and network.layer_of(read).kind == "flatten":
+    while read != "x" and network.layer_of(read).kind in _NON_NEGATIVE:
         read = network.call(read).inputs[0]
     if read == "x" or network.layer_of(read).kind != "relu":
         return None

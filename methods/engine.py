@@ -80,13 +80,19 @@ class Operation:
         return self.function(*self.args, **self.kwargs)
 
     def run_on(self, *inputs: Tensor) -> Any:
-        """The operation on other values in the place of `inputs`."""
+        """The operation on other values in the place of `inputs`, one for each (a tensor may stand there twice)."""
         replacement = iter(inputs)
         mine = {id(t) for t in self.inputs}
+        return self._swapped(lambda t: next(replacement) if id(t) in mine else t)
 
+    def run_with(self, others: Mapping[int, Tensor | None]) -> Any:
+        """The operation with other values in the place of some tensors: id of the tensor -> value."""
+        return self._swapped(lambda t: others.get(id(t), t))
+
+    def _swapped(self, other: Callable[[Tensor], Tensor | None]) -> Any:
         def swap(value: Any) -> Any:
             if isinstance(value, Tensor):
-                return next(replacement) if id(value) in mine else value
+                return other(value)
             if isinstance(value, dict):
                 return {key: swap(item) for key, item in value.items()}
             return type(value)(map(swap, value)) if type(value) in (tuple, list) else value
@@ -319,8 +325,7 @@ def modified_gradient(
     Raises:
         Unsupported: the model computes with something that has no rule, or hides what it does.
     """
-    if any(isinstance(module, torch.jit.ScriptModule) for module in model.modules()):
-        raise Unsupported(f"{method} cannot follow the input into a scripted module")
+    _refuse_scripted(method, model)
     with frozen(model), _uncompiled(), torch.inference_mode(False):
         if baseline is None:
             return _differentiated(model, x, target, _RulePass(method, rules))
@@ -340,6 +345,11 @@ def modified_gradient(
         raise AssertionError("unreachable")
 
 
+def _refuse_scripted(method: str, model: nn.Module) -> None:
+    if any(isinstance(module, torch.jit.ScriptModule) for module in model.modules()):
+        raise Unsupported(f"{method} cannot follow the input into a scripted module")
+
+
 def _at_reference(method: str, model: nn.Module, rules: Rules, baseline: Tensor) -> list[Reference]:
     recorder = _ReferencePass(method, rules)
     with torch.no_grad(), recorder:
@@ -347,10 +357,56 @@ def _at_reference(method: str, model: nn.Module, rules: Rules, baseline: Tensor)
     return recorder.kept
 
 
-def _differentiated(model: nn.Module, x: Tensor, target: Tensor, rules: _RulePass) -> Tensor:
+def modified_relevance(
+    method: str,
+    rules: Rules,
+    model: nn.Module,
+    x: Tensor,
+    target: Tensor,
+    *,
+    prepare: Callable[[Tensor, Tensor], None] | None = None,
+    begin: Callable[[Tensor], Tensor] | None = None,
+) -> Tensor:
+    """x times the modified gradient, as a gradient too: with x = share * x at share = 1, that of the logit by the share.
+
+    So a rule may say what relevance an input gets where the input is zero: it lets the gradient flow into the share.
+
+    Args:
+        method, rules, model, x, target: as in `modified_gradient`.
+        prepare: called with the model's input [B, *shape] and the share [B, *shape] that it depends on.
+        begin: the target logits [B, 1] -> the gradient that starts from each; ones without.
+
+    Returns:
+        [B, *shape], in units of the output (times what `begin` says).
+
+    Raises:
+        Unsupported: as `modified_gradient`.
+    """
+    _refuse_scripted(method, model)
+    with frozen(model), _uncompiled(), torch.inference_mode(False):
+        return _differentiated(
+            model, x, target, _RulePass(method, rules), prepare or (lambda start, share: None), begin
+        )
+
+
+def _differentiated(
+    model: nn.Module,
+    x: Tensor,
+    target: Tensor,
+    rules: _RulePass,
+    prepare: Callable[[Tensor, Tensor], None] | None = None,
+    begin: Callable[[Tensor], Tensor] | None = None,
+) -> Tensor:
+    """The gradient by the input or, where the input is to be prepared, by the share of it (see modified_relevance)."""
     with torch.enable_grad():
-        point = x.detach().clone().requires_grad_()
-        start = rules.watch(point.clone())  # the model may write into its input, which it may not into a leaf
+        if prepare is None:
+            point = x.detach().clone().requires_grad_()
+            start = point.clone()  # the model may write into its input, which it may not into a leaf
+        else:
+            point = torch.ones_like(x).requires_grad_()
+            start = point * x.detach()
+            prepare(start, point)
+        rules.watch(start)
         with rules, _no_saved_tensor_hooks(rules.method):
             output = model(start)
         if not output.requires_grad:
@@ -359,7 +415,8 @@ def _differentiated(model: nn.Module, x: Tensor, target: Tensor, rules: _RulePas
             rules.unseen("the output")
         chosen = output.gather(1, target[:, None])
         try:
-            (gradient,) = torch.autograd.grad(chosen.sum(), point)
+            first = None if begin is None else begin(chosen.detach())
+            (gradient,) = torch.autograd.grad(chosen, point, torch.ones_like(chosen) if first is None else first)
         except RuntimeError as error:
             if "modified by an inplace operation" not in str(error):
                 raise

@@ -106,6 +106,9 @@ def saliency(model: nn.Module, x: Tensor, target: Tensor, baseline: Tensor | Non
     return input_gradient(model, x, target).abs()
 
 
+_PIECEWISE_LINEAR = (
+    "linear", "relu", "relu-nobias", "conv", "maxpool", "maximum", "residual", "functional", "gap", "vgg",
+)  # fmt: skip
 _HOMOGENEOUS = "proved here: Euler's theorem for positively homogeneous functions, f = x * grad f"
 _BIAS = "biases: f = ReLU(x - 1) at x = 2 gives x f' = 2, but f(x) - f(0) = 1"
 _SHIFT = "the map is multiplied by the input, which the shift moved (Kindermans et al. 2019, section 3.2)"
@@ -115,6 +118,10 @@ _SHIFT = "the map is multiplied by the input, which the shift moved (Kindermans 
     claims=[
         *_INVARIANT,
         *_LINEAR,
+        *(
+            holds("approximate-completeness", on=family, source="proved here: Euler's theorem in the input and the biases")
+            for family in _PIECEWISE_LINEAR
+        ),
         holds("completeness/delta", on="relu-nobias", source=_HOMOGENEOUS),
         holds("completeness/output", on="relu-nobias", source=_HOMOGENEOUS),
         holds("completeness/delta", on="linear", source="Ancona et al. 2018, Proposition 4"),

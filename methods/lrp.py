@@ -149,6 +149,8 @@ _EVERYWHERE = (
         *(holds("equivalence/gradient-times-input", on=family, source=_PROP_3I) for family in _RELUS),
         fails("equivalence/gradient-times-input", on="smooth", reason="tanh(z) / z is not tanh'(z)"),
         fails("equivalence/gradient-times-input", on="odd-nobias", reason="tanh(z) / z is not tanh'(z)"),
+        *(holds("approximate-completeness", on=family, source=f"{_PROP_3I} and Euler's theorem in input and biases")
+          for family in _RELUS),
         holds("equivalence/deeplift", on="relu-nobias", source=_PROP_3II),
         holds("equivalence/deeplift", on="odd-nobias", source=_PROP_3II),
         fails("equivalence/deeplift", on="smooth", reason="Proposition 3 (ii) needs a(0) = 0 and no bias: the sigmoid"),

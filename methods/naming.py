@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import ast
-from dataclasses import dataclass, field
+import re
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from ..claims import Claim, Method
 from ..errors import UsageError
 
 
@@ -70,6 +72,28 @@ def _parts(target: str, text: str) -> list[str]:
     return [part.strip() for part in parts if part.strip()]
 
 
+WITNESSES = Path(__file__).parent / "witnesses"
+
+
 def pinned(name: str) -> str:
-    """The path of a witness that comes with the package, for a claimed failure that a search rarely meets."""
-    return str(Path(__file__).parent / "witnesses" / f"{name}.json")
+    """The path of a witness that comes with the package, by its name without the ending."""
+    return str(WITNESSES / f"{name}.json")
+
+
+def pinned_for(method: str, claim: Claim) -> Path:
+    """Where the witness of a built-in claim of failure stands: witnesses/<method>/<axiom>--<family>.json."""
+    return WITNESSES / _safe(method) / f"{_safe(claim.axiom)}--{_safe(claim.on)}.json"
+
+
+def with_witnesses(method: Method) -> Method:
+    """A built-in method whose claims of failure are pinned to the witnesses that come with the package."""
+    claims = []
+    for claim in method.claims:
+        if claim.kind == "fails" and claim.witness is None and pinned_for(method.name, claim).exists():
+            claim = replace(claim, witness=str(pinned_for(method.name, claim)))
+        claims.append(claim)
+    return method.but(claims=tuple(claims))
+
+
+def _safe(name: str) -> str:
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-")

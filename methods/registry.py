@@ -12,49 +12,8 @@ from typing import Any
 
 from ..claims import Method, declaration
 from ..errors import UsageError
-from . import captum_adapter, deeplift, gradients, guided, integrated_gradients, lrp, naming, occlusion, recursions
-from . import smoothgrad as smoothing
-
-_CATALOGUE = (
-    gradients.gradient,
-    gradients.saliency,
-    gradients.gradient_times_input,
-    integrated_gradients.integrated_gradients,
-    integrated_gradients.integrated_gradients_zero,
-    integrated_gradients.integrated_gradients_min,
-    integrated_gradients.integrated_gradients_mean,
-    occlusion.occlusion_1,
-    lrp.lrp_0,
-    lrp.lrp_epsilon,
-    recursions.lrp_epsilon_recursion,
-    deeplift.deeplift,
-    recursions.deeplift_recursion,
-    guided.guided_backprop,
-)
-
-WRAPPERS: dict[str, Callable[..., Method]] = {"smoothgrad": smoothing.smoothgrad}
-"""What makes a method out of another one: written wrapper(base, option=value)."""
-
-
-def _registered() -> dict[str, Method]:
-    methods: dict[str, Method] = {}
-    for function in _CATALOGUE:
-        declared = declaration(function)
-        assert declared is not None
-        name = declared.name.replace("_", "-")
-        if name in methods:
-            raise ValueError(f"two built-in methods are called {name!r}")
-        methods[name] = _named(declared, name)
-    methods["smoothgrad"] = _named(smoothing.over_gradient(methods["gradient"]), "smoothgrad")
-    return methods
-
-
-def _named(made: Method, name: str) -> Method:
-    """The method under a name by which `get_method` finds it again."""
-    return made.but(name=name, imports=f"import attribcheck\n\nattribute = attribcheck.get_method({name!r})")
-
-
-BUILTIN: dict[str, Method] = _registered()
+from . import captum_adapter, naming
+from .builtin import ABSENT, BUILTIN, WRAPPERS, named
 
 GROUPS = {
     "builtin": "every built-in method",
@@ -80,6 +39,8 @@ def resolve(target: str) -> list[Method]:
     if target in BUILTIN:
         return [BUILTIN[target]]
     written = target.partition("(")[0].strip()
+    if written in ABSENT:
+        raise UsageError(f"{written} is fitted by Captum, which is not installed: pip install 'attribcheck[captum]'")
     if "(" in target and (written in BUILTIN or written in WRAPPERS):
         return [_with_options(target, naming.read(target))]
     head, colon, rest = target.partition(":")
@@ -113,14 +74,15 @@ def _with_options(target: str, written: naming.Written) -> Method:
 
             others = suggestion(option, known) if known else "it takes none"
             raise UsageError(f"{target!r}: {head} has no option {option!r}; {others}")
-        if not isinstance(value, int | float if isinstance(known[option], float) else type(known[option])):
+        like = known[option]  # where the default is None, the method itself says what it takes
+        if like is not None and not isinstance(value, int | float if isinstance(like, float) else type(like)):
             raise UsageError(f"{target!r}: {option} must be like {known[option]!r}, not {value!r}")
     changed = {option: value for option, value in written.options.items() if value != known[option]}
     if wrapper is not None:
         made = wrapper(get_method(written.base or "gradient"), **written.options)
     else:
         made = BUILTIN[head].but(function=functools.partial(BUILTIN[head].function, **written.options))
-    return _named(made.but(claims=()) if changed else made, target)
+    return named(made.but(claims=()) if changed else made, target)
 
 
 def get_method(name: str) -> Method:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -39,7 +40,7 @@ Returns:
 """
 
 # Each map of the mean is one of the base at the same noisy point in both networks, and the mean is linear.
-_INHERITED = ("implementation-invariance", "dummy", "class-sensitivity", "linearity", "scale-equivariance")
+INHERITED = ("implementation-invariance", "dummy", "class-sensitivity", "linearity", "scale-equivariance")
 _NOISE = "the same noise is drawn for both (Kindermans et al. 2019, section 3.1)"
 
 
@@ -49,24 +50,14 @@ def smoothgrad(base: Method, *, n_samples: int = N_SAMPLES, sigma: float = SIGMA
     Raises:
         UsageError: n_samples is not a positive whole number, or sigma is not a positive number.
     """
-    if not isinstance(n_samples, int) or isinstance(n_samples, bool) or n_samples < 1:
-        raise UsageError(f"smoothgrad: n_samples must be a positive whole number, not {n_samples!r}")
-    if isinstance(sigma, bool) or not isinstance(sigma, int | float) or not 0 < sigma < float("inf"):
-        raise UsageError(f"smoothgrad: sigma must be a positive number, not {sigma!r}")
+    check_noise("smoothgrad", n_samples, sigma)
 
     def attribute(
         model: nn.Module, x: Tensor, target: Tensor, baseline: Tensor | None = None, **options: Any
     ) -> Tensor:
-        flat = x.flatten(1)
-        scale = sigma * (flat.amax(1) - flat.amin(1)).reshape(-1, *[1] * (x.dim() - 1))
         total = torch.zeros_like(x)
-        at_once = max(1, _ROWS // len(x))
-        for start in range(0, n_samples, at_once):
-            copies = min(at_once, n_samples - start)
-            noisy = x + scale * torch.randn(copies, *x.shape, dtype=x.dtype, device=x.device)
-            reference = None if baseline is None else baseline.repeat(copies, *[1] * (x.dim() - 1))
-            maps = base.function(model, noisy.flatten(0, 1), target.repeat(copies), reference, **options)
-            total += maps.reshape(noisy.shape).sum(0)
+        for maps in noisy_maps(base, n_samples, sigma, model, x, target, baseline, options):
+            total += maps.sum(0)
         return total / n_samples
 
     return Method(
@@ -75,16 +66,50 @@ def smoothgrad(base: Method, *, n_samples: int = N_SAMPLES, sigma: float = SIGMA
         baseline=base.baseline,
         stochastic=True,
         data=base.data,
-        claims=_inherited(base),
+        claims=inherited(base, INHERITED),
         doc=_DOC.format(base=base.name).strip(),
     )
 
 
-def _inherited(base: Method) -> tuple[Claim, ...]:
+def check_noise(method: str, n_samples: int, sigma: float) -> None:
+    """Raise UsageError where n_samples is not a positive whole number, or sigma not a positive number."""
+    if not isinstance(n_samples, int) or isinstance(n_samples, bool) or n_samples < 1:
+        raise UsageError(f"{method}: n_samples must be a positive whole number, not {n_samples!r}")
+    if isinstance(sigma, bool) or not isinstance(sigma, int | float) or not 0 < sigma < float("inf"):
+        raise UsageError(f"{method}: sigma must be a positive number, not {sigma!r}")
+
+
+def noisy_maps(
+    base: Method,
+    n_samples: int,
+    sigma: float,
+    model: nn.Module,
+    x: Tensor,
+    target: Tensor,
+    baseline: Tensor | None,
+    options: dict[str, Any],
+) -> Iterator[Tensor]:
+    """The base's maps of n_samples noisy copies of x, a few copies [copies, B, *shape] at a time."""
+    flat = x.flatten(1)
+    scale = sigma * (flat.amax(1) - flat.amin(1)).reshape(-1, *[1] * (x.dim() - 1))
+    at_once = max(1, _ROWS // len(x))
+    for start in range(0, n_samples, at_once):
+        copies = min(at_once, n_samples - start)
+        noisy = x + scale * torch.randn(copies, *x.shape, dtype=x.dtype, device=x.device)
+        reference = None if baseline is None else baseline.repeat(copies, *[1] * (x.dim() - 1))
+        maps = base.function(model, noisy.flatten(0, 1), target.repeat(copies), reference, **options)
+        yield maps.reshape(noisy.shape)
+
+
+def inherited(base: Method, names: tuple[str, ...]) -> tuple[Claim, ...]:
+    """What the base's claims become under noise that does not depend on the network.
+
+    names: axioms, or axiom/variant, whose claims pass from the base to the ensemble.
+    """
     claims = [
         holds(claim.axiom, on=claim.on, tol=claim.tol, source=f"inherited from {base.name}: {_NOISE}")
         for claim in base.claims
-        if claim.kind == "holds" and claim.name in _INHERITED
+        if claim.kind == "holds" and (claim.name in names or claim.axiom in names)
     ]
     shifts = {claim.axiom for claim in base.claims if claim.kind == "holds" and claim.name == "input-invariance"}
     if shifts & {"input-invariance", "input-invariance/constant"}:

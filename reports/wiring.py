@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from math import prod
 from typing import Any
 
@@ -10,8 +10,21 @@ from .tensors import shape_of
 
 Shape = list[int] | None
 
-_UNARY = {"relu", "leaky_relu", "tanh", "sigmoid", "softplus", "gelu", "affine", "batchnorm"}
+_UNARY = {
+    "relu", "leaky_relu", "tanh", "sigmoid", "softplus", "gelu", "affine", "batchnorm", "softmax", "layernorm",
+}  # fmt: skip
 _BINARY = {"add", "sub", "mul", "maximum"}
+
+# What takes parts of one value together, or takes it apart. Axes of a layer count the batch.
+_CUT: dict[str, Callable[[Mapping[str, Any], list[int]], list[int]]] = {
+    "flatten": lambda layer, shape: [prod(shape)],
+    "gap": lambda layer, shape: [shape[0], 1, 1],
+    "mean": lambda layer, shape: [size for axis, size in enumerate(shape, 1) if axis != layer["axis"]],
+    "amax": lambda layer, shape: [size for axis, size in enumerate(shape, 1) if axis != layer["axis"]],
+    "select": lambda layer, shape: shape[1:],
+    "slice": lambda layer, shape: [*shape[:-1], layer["stop"] - layer["start"]],
+    "transpose": lambda layer, shape: [shape[1], shape[0], *shape[2:]],
+}
 
 
 def shapes(network: Mapping[str, Any]) -> dict[str, Shape]:
@@ -48,8 +61,11 @@ def _shape(layer: Mapping[str, Any], inputs: list[Shape]) -> Shape:
         return first
     if kind in _BINARY:
         return first if all(shape == first for shape in inputs) else None
-    if kind == "flatten" and len(inputs) == 1:
-        return [prod(first)]
+    if kind == "matmul" and len(inputs) == 2:
+        second = inputs[1] or []
+        return [*first[:-1], second[-1]] if len(first) == len(second) == 2 and first[-1] == second[0] else None
+    if kind in _CUT and len(inputs) == 1:
+        return _CUT[kind](layer, first)
     if kind == "permute" and len(first) == 1 and len(layer["order"]) == first[0]:
         return first
     if kind in ("conv1d", "conv2d"):

@@ -28,6 +28,10 @@ def _phi(z: float) -> float:
 
 
 def _linear(layer: Layer, value: np.ndarray, slope: np.ndarray) -> Pair:
+    """On the last axis: the only one of a vector, that of the features of each word in a sequence."""
+    if value.ndim > 1:
+        rows = [_linear(layer, v, s) for v, s in zip(value, slope, strict=True)]
+        return np.stack([out for out, _ in rows]), np.stack([out_slope for _, out_slope in rows])
     weight, bias = layer["weight"], layer.get("bias")
     out, out_slope = np.zeros(len(weight)), np.zeros((len(weight), slope.shape[-1]))
     for o, i in itertools.product(*map(range, weight.shape)):
@@ -47,22 +51,18 @@ def _windows(layer: Layer, sizes: tuple[int, ...], kernel: tuple[int, ...], stri
 
 
 def _conv(layer: Layer, value: np.ndarray, slope: np.ndarray) -> Pair:
-    weight, bias = layer["weight"], layer.get("bias")
+    """Entry by entry of the kernel: its weights times what it lies on, at all places."""
+    weight, bias, padding = layer["weight"], layer.get("bias"), layer.get("padding", 0)
     axes = _windows(layer, value.shape[1:], weight.shape[2:], layer.get("stride", 1))
+    around = [(0, 0), *[(padding, padding)] * (value.ndim - 1)]
+    value, slope = np.pad(value, around), np.pad(slope, [*around, (0, 0)])
     shape = (len(weight), *(len(axis) for axis in axes))
     out, out_slope = np.zeros(shape), np.zeros((*shape, slope.shape[-1]))
-    for o in range(len(weight)):
-        for place in itertools.product(*(range(len(axis)) for axis in axes)):
-            if bias is not None:
-                out[(o, *place)] += bias[o]
-            for c in range(weight.shape[1]):
-                for tap in itertools.product(*map(range, weight.shape[2:])):
-                    at = tuple(axis[p][k] for axis, p, k in zip(axes, place, tap, strict=True))
-                    if all(0 <= a < s for a, s in zip(at, value.shape[1:], strict=True)):
-                        out[(o, *place)] += weight[(o, c, *tap)] * value[(c, *at)]
-                        if slope.shape[-1]:
-                            out_slope[(o, *place)] += weight[(o, c, *tap)] * slope[(c, *at)]
-    return out, out_slope
+    for tap in itertools.product(*map(range, weight.shape[2:])):
+        at = np.ix_(range(len(value)), *([a[k] + padding for a in axis] for axis, k in zip(axes, tap, strict=True)))
+        out += np.tensordot(weight[(..., *tap)], value[at], axes=1)
+        out_slope += np.tensordot(weight[(..., *tap)], slope[at], axes=1)
+    return (out if bias is None else out + bias.reshape(-1, *[1] * (out.ndim - 1))), out_slope
 
 
 def _maxpool(layer: Layer, value: np.ndarray, slope: np.ndarray, chosen: list[object]) -> Pair:
@@ -77,6 +77,70 @@ def _maxpool(layer: Layer, value: np.ndarray, slope: np.ndarray, chosen: list[ob
             chosen.append(best)
             out[(c, *place)], out_slope[(c, *place)] = value[(c, *best)], slope[(c, *best)]
     return out, out_slope
+
+
+def _amax(axis: int, value: np.ndarray, slope: np.ndarray, chosen: list[object]) -> Pair:
+    value, slope = np.moveaxis(value, axis, 0), np.moveaxis(slope, axis, 0)
+    out, out_slope = np.zeros(value.shape[1:]), np.zeros(slope.shape[1:])
+    for at in np.ndindex(*out.shape):
+        best = max(range(len(value)), key=lambda k: value[(k, *at)])
+        chosen.append(best)
+        out[at], out_slope[at] = value[(best, *at)], slope[(best, *at)]
+    return out, out_slope
+
+
+def _softmax(value: np.ndarray, slope: np.ndarray) -> Pair:
+    """exp(z_i) / sum_k exp(z_k) on the last axis, row by row."""
+    if value.ndim > 1:
+        rows = [_softmax(v, s) for v, s in zip(value, slope, strict=True)]
+        return np.stack([out for out, _ in rows]), np.stack([out_slope for _, out_slope in rows])
+    powers = [math.exp(z - max(value)) for z in value]
+    shares = np.array([p / sum(powers) for p in powers])
+    common = sum(share * row for share, row in zip(shares, slope, strict=True))
+    return shares, np.stack([share * (row - common) for share, row in zip(shares, slope, strict=True)])
+
+
+def _layernorm(layer: Layer, value: np.ndarray, slope: np.ndarray) -> Pair:
+    """weight (z - mean) / sqrt(variance + eps) + bias on the last axis, row by row."""
+    if value.ndim > 1:
+        rows = [_layernorm(layer, v, s) for v, s in zip(value, slope, strict=True)]
+        return np.stack([out for out, _ in rows]), np.stack([out_slope for _, out_slope in rows])
+    n = len(value)
+    centred, moved = value - sum(value) / n, slope - sum(slope) / n
+    variance = sum(c * c for c in centred) / n
+    changed = sum(2 * c * row for c, row in zip(centred, moved, strict=True)) / n
+    scale = (variance + layer["eps"]) ** -0.5
+    out_slope = scale * moved - 0.5 * scale**3 * centred[:, None] * changed
+    return layer["weight"] * centred * scale + layer["bias"], layer["weight"][:, None] * out_slope
+
+
+def _matmul(a: np.ndarray, da: np.ndarray, b: np.ndarray, db: np.ndarray) -> Pair:
+    out, out_slope = np.zeros((len(a), b.shape[1])), np.zeros((len(a), b.shape[1], da.shape[-1]))
+    for i, j, k in itertools.product(range(len(a)), range(b.shape[1]), range(a.shape[1])):
+        out[i, j] += a[i, k] * b[k, j]
+        out_slope[i, j] += da[i, k] * b[k, j] + a[i, k] * db[k, j]
+    return out, out_slope
+
+
+def _rearranged(layer: Layer, a: np.ndarray, da: np.ndarray) -> Pair:
+    """What moves, cuts, averages and scales values. Axes of a layer count the batch, of which there is none here."""
+    kind = layer.kind
+    if kind == "flatten":
+        return a.reshape(-1), da.reshape(a.size, da.shape[-1])
+    if kind == "gap":
+        return a.mean((1, 2), keepdims=True), da.mean((1, 2), keepdims=True)
+    if kind == "mean":
+        return a.mean(layer["axis"] - 1), da.mean(layer["axis"] - 1)
+    if kind == "select":
+        return a[layer["step"]], da[layer["step"]]
+    if kind == "slice":
+        part = slice(layer["start"], layer["stop"])
+        return a[..., part], da[..., part, :]
+    if kind == "transpose":
+        return a.T, np.swapaxes(da, 0, 1)
+    assert kind == "affine"
+    scale, shift = layer.get("scale", np.ones(())), layer.get("shift", np.zeros(()))
+    return a * scale + shift, da * np.asarray(scale)[..., None]
 
 
 def _step(layer: Layer, inputs: list[Pair], pattern: list[object]) -> Pair:
@@ -94,9 +158,17 @@ def _step(layer: Layer, inputs: list[Pair], pattern: list[object]) -> Pair:
             pattern += [s for _, s in pairs]
         out, slopes = (np.array(part).reshape(a.shape) for part in zip(*pairs, strict=True))
         return out, slopes[..., None] * da
-    if kind == "flatten":
-        return a.reshape(-1), da.reshape(a.size, da.shape[-1])
+    if kind == "amax":
+        return _amax(layer["axis"] - 1, a, da, pattern)
+    if kind == "softmax":
+        return _softmax(a, da)
+    if kind == "layernorm":
+        return _layernorm(layer, a, da)
+    if len(inputs) == 1:
+        return _rearranged(layer, a, da)
     b, db = inputs[1]
+    if kind == "matmul":
+        return _matmul(a, da, b, db)
     if kind == "add":
         return a + b, da + db
     if kind == "mul":
@@ -176,7 +248,7 @@ def pieces(network: Network, x: np.ndarray, start: np.ndarray) -> list[tuple[flo
 
 def integrated_gradients(network: Network, x: np.ndarray, target: int, start: np.ndarray) -> np.ndarray:
     """(x - start) times the mean gradient: Gauss-Legendre on each piece of the path (exact where it is linear)."""
-    curved = {layer.kind for layer in network.layers.values()} & {"mul", *SLOPES} - {"relu"}
+    curved = {layer.kind for layer in network.layers.values()} & {"mul", "matmul", *SLOPES} - {"relu"}
     nodes, weights = np.polynomial.legendre.leggauss(12 if curved else 1)  # on a linear piece the midpoint is exact
     total = np.zeros_like(x)
     for a, b in pieces(network, x, start):

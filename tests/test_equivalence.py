@@ -33,7 +33,7 @@ def checked(method: Any, other: str, family: str, kind: str = "holds", n: int = 
 
 
 def drawn(method: Method, other: str, seed: int = 0) -> Case:
-    case = EQUIVALENCE.draw(other, Bench(EQUIVALENCE, other, method, "relu", None).setting(Wide(seed)))
+    case = EQUIVALENCE.draw(other, Bench(EQUIVALENCE, other, method, "relu", None).origin.setting(Wide(seed)))
     assert case is not None
     return case
 

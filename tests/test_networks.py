@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 import torch
 from attribcheck.axioms.cases import Setting
+from attribcheck.axioms.networks import architectures
 from attribcheck.axioms.networks.build import build, evaluate, magnitude, values
 from attribcheck.axioms.networks.compose import last_linear, masked, permuted, scaled, shifted, swapped
+from attribcheck.axioms.networks.draft import Draft
 from attribcheck.axioms.networks.families import FAMILIES
 from attribcheck.axioms.networks.kinds import KINDS
 from attribcheck.axioms.networks.kinks import on_kink, segment_in_kink
@@ -17,8 +19,10 @@ from attribcheck.axioms.networks.rewrites import REWRITES, Context, applicable, 
 from attribcheck.axioms.networks.sources import Small, Wide, reordering
 from attribcheck.axioms.networks.spec import Call, Layer, Network
 from attribcheck.errors import UsageError
+from attribcheck.reports.wiring import shapes
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from torch import nn
 
 DRAWING = settings(
     max_examples=25, derandomize=True, database=None, deadline=None, suppress_health_check=list(HealthCheck)
@@ -62,6 +66,94 @@ def test_a_rewrite_preserves_the_function_and_changes_the_network(family: str, r
     assert difference <= 1e-11 * max(1.0, scale)
     if rewrite != "permute":  # equal units look alike in any order
         assert before != after
+
+
+# -- the families keep their promises ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kinks", ["off", "on"])
+@DRAWING
+@given(data=st.data())
+def test_a_positive_network_reads_and_gives_what_is_positive(kinks: str, data: Any) -> None:
+    for source in (Small(data.draw), Wide(data.draw(st.integers(0, 999)))):
+        case = Setting(source, FAMILIES["relu-positive"]).base(kinks=kinks)
+        assert isinstance(case.network, Network) and case.baseline is not None
+        assert (case.x >= 0).all() and case.x.any(axis=1).all() and (case.baseline >= 0).all()
+        assert all((layer.get("bias", np.zeros(1)) <= 0).all() for layer in case.network.layers.values())
+        outputs = evaluate(case.network, torch.tensor(case.x))
+        assert all(float(row[target]) > 0 for row, target in zip(outputs, case.target, strict=True))
+
+
+@DRAWING
+@given(data=st.data())
+def test_the_maxima_of_blocks_of_convolutions_have_no_ties_but_of_zeros(data: Any) -> None:
+    case = Setting(Small(data.draw), FAMILIES["vgg"]).base()
+    assert isinstance(case.network, Network)
+    x = torch.tensor(case.x)
+    computed = values(case.network, x)
+    for call in case.network.calls:
+        if case.network.layers[call.layer].kind == "maxpool2d":
+            windows = nn.functional.unfold(computed[call.inputs[0]].flatten(0, 1)[:, None], 2, stride=2)
+            top = windows.sort(dim=1, descending=True).values
+            assert bool(((top[:, 0] > top[:, 1]) | (top[:, 0] == 0)).all())
+    assert not on_kink(case.network, x)
+
+
+def sequence(write: Any, seed: int) -> tuple[Network, torch.Tensor, list[dict[str, torch.Tensor]]]:
+    """A network of one architecture, samples, and the weights of its linear layers in order."""
+    x = np.random.default_rng(seed).normal(size=(3, 3, 4))
+    network: Network = write(Draft(Wide(seed), x, 2))
+    weights = [
+        {name: torch.tensor(layer[name]) for name in ("weight", "bias") if layer.get(name) is not None}
+        for layer in network.layers.values()
+        if layer.kind == "linear"
+    ]
+    return network, torch.tensor(x), weights
+
+
+@pytest.mark.parametrize(("write", "cell"), [(architectures.lstm, nn.LSTM), (architectures.gru, nn.GRU)])
+@pytest.mark.parametrize("seed", range(3))
+def test_an_unrolled_cell_is_that_of_torch(write: Any, cell: type[nn.LSTM | nn.GRU], seed: int) -> None:
+    network, x, (into, back, head) = sequence(write, seed)
+    module = cell(4, back["weight"].shape[1], batch_first=True, dtype=torch.float64)
+    with torch.no_grad():
+        module.weight_ih_l0.copy_(into["weight"])
+        module.weight_hh_l0.copy_(back["weight"])
+        module.bias_ih_l0.copy_(into["bias"])
+        module.bias_hh_l0.zero_()
+        expected = nn.functional.linear(module(x)[0][:, -1], head["weight"], head["bias"])
+    assert torch.allclose(evaluate(network, x), expected, rtol=1e-13, atol=1e-13)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_block_of_attention_is_that_of_torch(seed: int) -> None:
+    network, x, (queries, keys, values_, up, down, head) = sequence(architectures.attention, seed)
+    (norm,) = (layer for layer in network.layers.values() if layer.kind == "layernorm")
+    attention = nn.MultiheadAttention(4, 1, batch_first=True, dtype=torch.float64)
+    linear = nn.functional.linear
+    with torch.no_grad():
+        attention.in_proj_weight.copy_(torch.cat([part["weight"] for part in (queries, keys, values_)]))
+        attention.in_proj_bias.copy_(torch.cat([part["bias"] for part in (queries, keys, values_)]))
+        attention.out_proj.weight.copy_(torch.eye(4))
+        attention.out_proj.bias.zero_()
+        mixed = attention(x, x, x)[0]
+        parts = (linear(x, part["weight"], part["bias"]) for part in (queries, keys, values_))
+        assert torch.allclose(mixed, nn.functional.scaled_dot_product_attention(*parts), rtol=1e-13, atol=1e-13)
+        h = nn.functional.layer_norm(
+            x + mixed, (4,), torch.tensor(norm["weight"]), torch.tensor(norm["bias"]), norm["eps"]
+        )
+        h = h + linear(nn.functional.gelu(linear(h, up["weight"], up["bias"])), down["weight"], down["bias"])
+        expected = linear(h.mean(1), head["weight"], head["bias"])
+    assert torch.allclose(evaluate(network, x), expected, rtol=1e-13, atol=1e-13)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_report_knows_the_shape_of_every_value(family: str) -> None:
+    for seed in range(4):
+        case = Setting(Wide(seed), FAMILIES[family]).base()
+        assert isinstance(case.network, Network)
+        computed = values(case.network, torch.tensor(case.x))
+        assert shapes(case.network.to_json()) == {name: list(v.shape[1:]) for name, v in computed.items()}
 
 
 @pytest.mark.parametrize("family", ["relu", "conv"])
@@ -112,6 +204,27 @@ def test_a_kink_behind_inactive_units_is_harmless() -> None:
     layers = {**dead.layers, "again": Layer("relu")}
     behind = Network((1,), layers, (*dead.calls, Call("z", "again", ("y",))))
     assert not on_kink(behind, torch.ones(1, 1, dtype=torch.float64))  # ReLU(0) of a constant zero
+
+
+def test_ties_of_zeros_behind_inactive_units_are_harmless_and_others_are_not() -> None:
+    def pooled(bias: float) -> Network:
+        layers = {
+            "conv": Layer("conv1d", weight=[[[1.0]]], bias=[bias]),
+            "act": Layer("relu"),
+            "pool": Layer("maxpool1d", kernel=2),
+            "flat": Layer("flatten"),
+        }
+        calls = (
+            Call("z", "conv", ("x",)),
+            Call("a", "act", ("z",)),
+            Call("p", "pool", ("a",)),
+            Call("y", "flat", ("p",)),
+        )
+        return Network((1, 4), layers, calls)
+
+    x = torch.tensor([[[1.0, 1.0, 3.0, 4.0]]], dtype=torch.float64)
+    assert not on_kink(pooled(-2.0), x)
+    assert on_kink(pooled(2.0), x)
 
 
 def test_a_segment_inside_a_kink_is_noticed_and_a_crossing_is_not() -> None:

@@ -66,12 +66,22 @@ def magnitude(network: Network, x: Tensor) -> float:
 
     The larger of the output and the input gradient of the network with absolute weights and |x|. Rounding errors of
     the function, of its gradient, and of what is composed of both are a small multiple of the unit roundoff times this.
+    A path through a factor of a product has the size of the other factor as a weight, so sizes are bounded on the way.
     """
-    layers = {name: kind_of(layer).absolute(layer) for name, layer in network.layers.items()}
-    twin = Network(network.input_shape, layers, network.calls)
     with torch.enable_grad():
         point = x.detach().abs().to(torch.float64).requires_grad_()
-        output = evaluate(twin, point)
+        bounds = {"x": (point.detach(), point)}
+        for call in network.calls:
+            layer = network.layers[call.layer]
+            kind, inputs = kind_of(layer), [bounds[name] for name in call.inputs]
+            sizes, sums = ([part[k] for part in inputs] for k in (0, 1))
+            if kind.bounded is not None:
+                bounds[call.value] = kind.bounded(layer, sizes, sums)
+            else:
+                twin = kind.absolute(layer)
+                apply = kind_of(twin).apply
+                bounds[call.value] = apply(twin, *sizes), apply(twin, *sums)
+        output = bounds[network.output][1]
         (gradient,) = torch.autograd.grad(output.sum(), point, allow_unused=True)
     largest = float(output.detach().max())
     return largest if gradient is None else max(largest, float(gradient.max()))

@@ -59,7 +59,9 @@ def _behind(network: Network, layer: Layer) -> Network:
 
 
 def _first_linear(network: Network) -> list[str] | None:
-    """The layers that read x, if all are linear layers called once; else None."""
+    """The layers that read x [N], if all are linear layers called once; else None."""
+    if len(network.input_shape) > 1:
+        return None  # one layer for all words has no column for each feature
     readers = network.consumers("x")
     if all(network.layers[r.layer].kind == "linear" and len(network.calls_of(r.layer)) == 1 for r in readers):
         return [reader.layer for reader in readers]
@@ -107,7 +109,7 @@ def shifted(network: Network, shift: Array, how: str = "affine") -> Network | No
 
     how: "affine" subtracts m in an explicit first layer; "bias" changes the biases of the layers that read x,
     b2 = b - W m (Kindermans et al. 2019, section 2). Returns None where the biases cannot absorb the shift: a reader of x
-    that is neither linear nor a convolution without padding under a constant shift.
+    that is neither linear (for sequences, with one m for all words) nor a convolution without padding under a constant shift.
     """
     if how == "affine":
         return _behind(network, Layer("affine", shift=-shift))
@@ -116,8 +118,8 @@ def shifted(network: Network, shift: Array, how: str = "affine") -> Network | No
         layer = network.layers[reader.layer]
         if len(network.calls_of(reader.layer)) > 1:
             return None
-        if layer.kind == "linear":
-            moved = layer["weight"] @ shift.reshape(-1)
+        if layer.kind == "linear" and (shift == shift.reshape(-1, shift.shape[-1])[0]).all():
+            moved = layer["weight"] @ shift.reshape(-1, shift.shape[-1])[0]
         elif layer.kind.startswith("conv") and not layer.get("padding") and np.unique(shift).size == 1:
             moved = layer["weight"].reshape(len(layer["weight"]), -1).sum(1) * shift.reshape(-1)[0]
         else:

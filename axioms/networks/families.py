@@ -2,100 +2,15 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
-
-import numpy as np
-import torch
-from torch import Tensor
 
 from ...errors import UsageError
-from .kinds import kind_of
-from .sources import Array, Source
-from .spec import Layer, Network, Sketch
-
-
-class Draft:
-    """A network while it is being drawn: knows the values at the samples, so that units can be kept alive.
-
-    x: the samples [B, *shape] of the case. kinks: "off" puts biases on the ladder and moves pre-activations away from
-    zero; "on" lets them fall where they fall. clear: every output of a layer with weights keeps this far away from zero.
-    """
-
-    clear = 0.0
-
-    def __init__(self, source: Source, x: Array, classes: int, kinks: str = "off", dead: bool = False) -> None:
-        self.source, self.classes, self.kinks, self.dead = source, classes, kinks, dead
-        self.sketch = Sketch(x.shape[1:])
-        self.at: dict[str, Tensor] = {"x": torch.tensor(x)}
-        self.level = {"x": 0}
-
-    def put(self, layer: Layer, *inputs: str) -> str:
-        """Append a layer and compute its value at the samples."""
-        value = self.sketch.add(layer, *inputs)
-        self.at[value] = kind_of(layer).apply(layer, *(self.at[name] for name in inputs))
-        self.level[value] = max(self.level[name] for name in inputs) + ("weight" in layer.settings)
-        return value
-
-    def weighted(
-        self, h: str, kind: str, shape: Sequence[int], *, bias: bool = True, soft: bool = False, **settings: Any
-    ) -> str:
-        """Append a linear or convolutional layer with drawn weights [out, in, ...]."""
-        ladder = self.kinks == "off"
-        weight = self.source.weights(shape, soft)
-        shift = self.source.bias(shape[0], self.level[h] + 1, ladder) if bias else None
-        layer = Layer(kind, weight=weight, bias=shift, **settings)
-        if self.source.tier == "small":
-            layer = self._repaired(layer, h)
-        if self.clear:
-            layer = self._cleared(layer, h)
-        return self.put(layer, h)
-
-    def linear(self, h: str, width: int, *, bias: bool = True, soft: bool = False) -> str:
-        """Append a dense layer."""
-        return self.weighted(h, "linear", (width, self.at[h].shape[1]), bias=bias, soft=soft)
-
-    def logits(self, h: str, *, bias: bool = True, soft: bool = False) -> Network:
-        """Append the output layer (after flattening) and return the network."""
-        if self.at[h].dim() > 2:
-            h = self.put(Layer("flatten"), h)
-        self.linear(h, self.classes, bias=bias, soft=soft)
-        return self.sketch.network()
-
-    def _repaired(self, layer: Layer, h: str) -> Layer:
-        """Keep units off their kinks, and the first unit active at the first sample (unless the case is to be dead)."""
-        weight = np.array(layer["weight"])
-        rows = weight.reshape(len(weight), -1)
-        bias = None if layer.get("bias") is None else np.array(layer["bias"])
-
-        def response() -> Array:
-            z = kind_of(layer).apply(layer.but(weight=weight, bias=bias), self.at[h])
-            return z.reshape(z.shape[0], z.shape[1], -1).numpy()
-
-        if self.kinks == "off" and bias is None:
-            for attempt in range(rows.shape[1]):
-                stuck = (response() == 0).any(axis=(0, 2))
-                rows[stuck, attempt] += 1.0
-        if not self.dead and response()[0, 0].max() < 0:
-            rows[0] *= -1.0
-            if bias is not None:
-                bias[0] *= -1.0
-        return layer.but(weight=weight, bias=bias)
-
-    def _cleared(self, layer: Layer, h: str) -> Layer:
-        """Move the bias of each unit by the smallest multiple of half the distance that clears it at all samples."""
-        z = kind_of(layer).apply(layer, self.at[h]).transpose(0, 1).flatten(1)
-        moves = torch.zeros(len(z), dtype=torch.float64)
-        for unit, responses in enumerate(z):
-            moves[unit] = next(
-                move
-                for k in itertools.count()
-                for move in (k * self.clear / 2, -k * self.clear / 2)
-                if float((responses + move).abs().min()) >= self.clear
-            )
-        return layer.but(bias=(0.0 if layer.get("bias") is None else layer["bias"]) + moves.numpy())
+from . import architectures
+from .architectures import convolved
+from .draft import Draft
+from .sources import Source
+from .spec import Layer, Network
 
 
 @dataclass(frozen=True)
@@ -107,6 +22,7 @@ class Family:
     has        what its networks contain, by which rewrites and claims know whether they apply
     soft       inputs and weights small enough for saturating units
     distinct   samples without equal features, so that maxima over inputs have no ties
+    positive   no feature of a sample or baseline is negative, and each sample has one that is not zero
     """
 
     name: str
@@ -116,6 +32,7 @@ class Family:
     has: frozenset[str] = field(default_factory=frozenset)
     soft: bool = False
     distinct: bool = False
+    positive: bool = False
 
 
 def _flat(source: Source, at_least: int) -> tuple[int, ...]:
@@ -132,6 +49,25 @@ def _image(source: Source, at_least: int) -> tuple[int, ...]:
 
 def _signal_or_image(source: Source, at_least: int) -> tuple[int, ...]:
     return source.pick(_signal, _image)(source, at_least)
+
+
+def _square(source: Source, at_least: int) -> tuple[int, ...]:
+    channels, side = (source.pick(1, 1, 2), 4) if source.tier == "small" else (1, source.pick(6, 6, 8))
+    return (channels, side, side)
+
+
+def _words(source: Source, at_least: int) -> tuple[int, ...]:
+    return (source.length(max(2, at_least)), source.pick(1, 2, 3) if source.tier == "small" else source.pick(4, 8))
+
+
+def _steps(source: Source, at_least: int) -> tuple[int, ...]:
+    steps = source.pick(2, 3)
+    features = source.pick(1, 2) if source.tier == "small" else source.pick(4, 8)
+    return (steps, max(features, -(-at_least // steps)))
+
+
+def _tokens(source: Source, at_least: int) -> tuple[int, ...]:
+    return (source.pick(2, 3), source.pick(2, 3)) if source.tier == "small" else (source.pick(4, 6), 8)
 
 
 def _linear(draft: Draft) -> Network:
@@ -185,26 +121,15 @@ def _clear(draft: Draft) -> Network:
     return _dense(["relu"])(draft)
 
 
-def _convolve(draft: Draft, h: str) -> str:
-    """One convolution with a drawn kernel, stride, padding and dilation that fit."""
-    source = draft.source
-    channels, *sizes = draft.at[h].shape[1:]
-    stride, padding, dilation = source.pick(1, 1, 2), source.pick(0, 0, 1), source.pick(1, 1, 2)
-    kernel = [min(source.pick(2, 1, 3), size) for size in sizes]
-    if any(dilation * (k - 1) + 1 > size + 2 * padding for k, size in zip(kernel, sizes, strict=True)):
-        dilation = 1
-    shape = (source.pick(1, 2, 3), channels, *kernel)
-    settings = {"stride": stride, "padding": padding, "dilation": dilation}
-    plain: dict[str, Any] = {
-        name: value for name, value in settings.items() if value != (0 if name == "padding" else 1)
-    }
-    return draft.weighted(h, f"conv{len(sizes)}d", shape, **plain)
+def _positive(draft: Draft) -> Network:
+    draft.positive = True
+    return _dense(["relu"])(draft)
 
 
 def _conv(draft: Draft) -> Network:
-    h = draft.put(Layer("relu"), _convolve(draft, "x"))
+    h = draft.put(Layer("relu"), convolved(draft, "x"))
     if draft.source.pick(False, False, True):
-        h = draft.put(Layer("relu"), _convolve(draft, h))
+        h = draft.put(Layer("relu"), convolved(draft, h))
     return draft.logits(h)
 
 
@@ -212,7 +137,7 @@ def _maxpool(draft: Draft) -> Network:
     source = draft.source
     h = "x"
     if source.pick(False, True):
-        h = _convolve(draft, h)
+        h = convolved(draft, h)
     activation = source.pick("none", "before", "after")
     if activation == "before":
         h = draft.put(Layer("relu"), h)
@@ -249,14 +174,17 @@ def _has(words: str) -> frozenset[str]:
 
 
 _DRAWN = (
-    Family("relu", "dense networks with ReLU and biases", _flat, _dense(["relu"]), has=_has("dense relu nested bias")),
+    Family(
+        "relu", "dense networks with ReLU and biases", _flat, _dense(["relu"]),
+        has=_has("dense relu nested bias piecewise"),
+    ),
     Family(
         "linear", "linear graphs: dense layers with biases, also in a row and in branches that add up", _flat, _linear,
-        has=_has("dense bias linear"),
+        has=_has("dense bias linear piecewise"),
     ),
     Family(
         "relu-nobias", "dense networks with ReLU and no bias: positively homogeneous", _flat,
-        _dense(["relu"], bias=False), has=_has("dense relu homogeneous"),
+        _dense(["relu"], bias=False), has=_has("dense relu homogeneous piecewise"),
     ),
     Family(
         "smooth", "dense networks with tanh, sigmoid, softplus or GELU, with biases", _flat,
@@ -268,28 +196,52 @@ _DRAWN = (
     ),
     Family(
         "conv", "1-d and 2-d convolutions with ReLU, stride, padding and dilation, and a dense head",
-        _signal_or_image, _conv, has=_has("conv relu bias"),
+        _signal_or_image, _conv, has=_has("conv relu bias piecewise"),
     ),
     Family(
         "maxpool", "max-pooling (1-d, 2-d, overlapping too), on inputs or convolutions, before or after ReLU",
-        _signal_or_image, _maxpool, has=_has("max bias"), distinct=True,
+        _signal_or_image, _maxpool, has=_has("max bias piecewise"), distinct=True,
     ),
-    Family("maximum", "maxima of two dense branches", _flat, _max_of_branches, has=_has("max bias"), distinct=True),
+    Family("maximum", "maxima of two dense branches", _flat, _max_of_branches, has=_has("max bias piecewise"), distinct=True),
     Family(
         "relu-clear", f"dense ReLU networks whose linear outputs all keep {CLEARANCE} away from zero at the samples", _flat,
-        _clear, has=_has("dense relu bias"),
+        _clear, has=_has("dense relu bias piecewise"),
     ),
     Family(
         "residual", "dense ReLU networks with skips: around layers, around an activation, activated sums", _flat, _residual,
-        has=_has("dense relu bias"),
+        has=_has("dense relu bias piecewise"),
     ),
     Family(
         "functional", "dense networks whose ReLUs are functions in the forward pass, not modules", _flat,
-        _dense(["relu"], form="functional"), has=_has("dense relu bias"),
+        _dense(["relu"], form="functional"), has=_has("dense relu bias piecewise"),
     ),
     Family(
         "stacked", "dense networks with two activations in a row (ReLU, tanh, sigmoid)", _flat, _stacked,
         has=_has("dense bias"), soft=True,
+    ),
+    Family(
+        "relu-positive", "dense ReLU networks without positive biases, on inputs >= 0, with target logits > 0", _flat,
+        _positive, has=_has("dense relu bias piecewise"), positive=True,
+    ),
+    Family(
+        "gap", "2-d convolutions with ReLU, global average pooling and a linear layer (the CAM architecture)", _image,
+        architectures.gap, has=_has("conv relu bias piecewise"),
+    ),
+    Family(
+        "vgg", "blocks of 3x3 convolution, ReLU and 2x2 max-pooling, and a dense head", _square, architectures.vgg,
+        has=_has("conv relu max bias piecewise"), distinct=True,
+    ),
+    Family(
+        "embedding", "sequences of word vectors: a layer for each word or a convolution, ReLU, mean or maximum, a dense head",
+        _words, architectures.embedding, has=_has("dense relu bias piecewise"), distinct=True,
+    ),
+    Family(
+        "recurrent", "LSTM and GRU cells over a few time steps, written with visible gates, and a linear layer", _steps,
+        architectures.recurrent, has=_has("dense smooth product bias"), soft=True,
+    ),
+    Family(
+        "attention", "one block of softmax attention with layer normalisation and GELU, the mean over tokens, a linear layer",
+        _tokens, architectures.attention, has=_has("dense smooth product bias"), soft=True,
     ),
     Family(
         "product", "products of two branches, with or without ReLU, plus a linear branch", _flat, _product,

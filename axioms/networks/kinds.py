@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -13,52 +12,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...errors import UsageError
-from .spec import ARRAYS, Layer
-
-Decided = tuple[Tensor, Tensor]
-"""The quantities [P, K] whose sign decides a branch, and how far [P, K] each is from mattering (0: it matters)."""
-
-
-@dataclass(frozen=True)
-class Kind:
-    """What the package knows of one kind of layer.
-
-    apply      (layer, *inputs [P, ...]) -> [P, ...]: the function, on plain tensors
-    source     the constructor (a module) or the expression with {0}, {1} for its inputs (a function)
-    module     builds the nn.Module; None for what is written as an expression in `forward`
-    role       "affine" | "kink" (piecewise linear) | "smooth" | "product"
-    deciders   for kinks: the quantities whose sign chooses the piece
-    absolute   the layer of the magnitude network, which bounds the sum over paths of absolute values
-    """
-
-    apply: Callable[..., Tensor]
-    source: Callable[[Layer], str]
-    role: str
-    module: Callable[[Layer], nn.Module] | None = None
-    deciders: Callable[..., Decided] | None = None
-    absolute: Callable[[Layer], Layer] = lambda layer: layer
-
-
-def tensor(layer: Layer, name: str, like: Tensor | None = None) -> Tensor | None:
-    """A weight of the layer as a tensor of the dtype and device of `like` (float64 without)."""
-    array = layer.get(name)
-    if array is None:
-        return None
-    weight = torch.tensor(np.asarray(array))
-    return weight if like is None else weight.to(like)
-
-
-def load(module: nn.Module, layer: Layer) -> nn.Module:
-    """Put the layer's weights into a module made on the meta device (which draws no random numbers)."""
-    names = {"mean": "running_mean", "var": "running_var"}
-    for name in ARRAYS & layer.settings.keys():
-        value = tensor(layer, name)
-        assert value is not None
-        if name in names:
-            module.register_buffer(names[name], value)
-        else:
-            setattr(module, name, nn.Parameter(value))
-    return module
+from .kind import Decided, Kind, between, load, tensor
+from .kinds_of_sequences import SEQUENCES, bounded_product
+from .spec import Layer
 
 
 def kind_of(layer: Layer) -> Kind:
@@ -164,7 +120,13 @@ def _permute(layer: Layer, x: Tensor) -> Tensor:
 
 
 def _activation(
-    function: Callable[[Tensor], Tensor], cls: Callable[[], nn.Module], module: str, functional: str, role: str
+    function: Callable[[Tensor], Tensor],
+    cls: Callable[[], nn.Module],
+    module: str,
+    functional: str,
+    role: str,
+    *,
+    saturates: bool = False,
 ) -> Kind:
     def source(layer: Layer) -> str:
         return module if layer.get("form", "module") == "module" else functional
@@ -177,24 +139,12 @@ def _activation(
         lambda layer: cls(),
         deciders=(lambda layer, z: (z.flatten(1), torch.zeros_like(z.flatten(1)))) if role == "kink" else None,
         absolute=lambda layer: Layer("affine", shift=1.0),
+        # Its values stay below 1; without that a product of gates over a few time steps has no useful bound.
+        bounded=(lambda layer, sizes, sums: (torch.ones_like(sizes[0]), sums[0] + 1.0)) if saturates else None,
     )
 
 
 # -- maxima --------------------------------------------------------------------------------------------------
-
-
-def _between(values: Sequence[Tensor]) -> Decided:
-    """Pairwise differences of the candidates of each maximum, with the distance of each pair below it."""
-    top = torch.stack(list(values)).amax(0)
-    differences, gaps = [], []
-    for a, b in itertools.combinations(values, 2):
-        difference = a - b
-        # Two padded (-inf) entries never compete: their difference is no decision.
-        differences.append(torch.where(difference.isnan(), torch.full_like(difference, torch.inf), difference))
-        gaps.append(top - torch.maximum(a, b))
-    if not differences:  # a window of one
-        return top.flatten(1)[:, :0], top.flatten(1)[:, :0]
-    return torch.cat([d.flatten(1) for d in differences], 1), torch.cat([g.flatten(1) for g in gaps], 1)
 
 
 def _maxpool(dims: int) -> Kind:
@@ -220,7 +170,7 @@ def _maxpool(dims: int) -> Kind:
                 view = view.narrow(2 + d, start, (count - 1) * stride[d] + 1)
                 view = view[(slice(None),) * (2 + d) + (slice(None, None, stride[d]),)]
             entries.append(view)
-        return _between(entries)
+        return between(entries)
 
     return Kind(
         lambda layer, x: function(x, layer["kernel"], **arguments(layer)),
@@ -257,6 +207,12 @@ KINDS: dict[str, Kind] = {
         absolute=_batchnorm_absolute,
     ),
     "flatten": Kind(lambda layer, x: x.flatten(1), lambda layer: "nn.Flatten()", "affine", lambda layer: nn.Flatten()),
+    "gap": Kind(
+        lambda layer, x: F.adaptive_avg_pool2d(x, 1),
+        lambda layer: "nn.AdaptiveAvgPool2d(1)",
+        "affine",
+        lambda layer: nn.AdaptiveAvgPool2d(1),
+    ),
     "affine": Kind(
         _affine_apply,
         _affine_source,
@@ -270,16 +226,16 @@ KINDS: dict[str, Kind] = {
     ),
     "add": Kind(lambda layer, a, b: a + b, lambda layer: "{0} + {1}", "affine"),
     "sub": Kind(lambda layer, a, b: a - b, lambda layer: "{0} - {1}", "affine", absolute=lambda layer: Layer("add")),
-    "mul": Kind(lambda layer, a, b: a * b, lambda layer: "{0} * {1}", "product"),
+    "mul": Kind(lambda layer, a, b: a * b, lambda layer: "{0} * {1}", "product", bounded=bounded_product(torch.mul)),
     "maximum": Kind(
         lambda layer, a, b: torch.maximum(a, b),
         lambda layer: "torch.maximum({0}, {1})",
         "kink",
-        deciders=lambda layer, a, b: _between([a, b]),
+        deciders=lambda layer, a, b: between([a, b]),
     ),
     "relu": _activation(F.relu, nn.ReLU, "nn.ReLU()", "torch.relu({0})", "kink"),
-    "tanh": _activation(torch.tanh, nn.Tanh, "nn.Tanh()", "torch.tanh({0})", "smooth"),
-    "sigmoid": _activation(torch.sigmoid, nn.Sigmoid, "nn.Sigmoid()", "torch.sigmoid({0})", "smooth"),
+    "tanh": _activation(torch.tanh, nn.Tanh, "nn.Tanh()", "torch.tanh({0})", "smooth", saturates=True),
+    "sigmoid": _activation(torch.sigmoid, nn.Sigmoid, "nn.Sigmoid()", "torch.sigmoid({0})", "smooth", saturates=True),
     # The threshold is raised so that softplus(z) = z + softplus(-z) holds to rounding at any z.
     "softplus": _activation(
         lambda z: F.softplus(z, threshold=40.0),
@@ -291,4 +247,5 @@ KINDS: dict[str, Kind] = {
     "gelu": _activation(F.gelu, nn.GELU, "nn.GELU()", "F.gelu({0})", "smooth"),
     "maxpool1d": _maxpool(1),
     "maxpool2d": _maxpool(2),
+    **SEQUENCES,
 }

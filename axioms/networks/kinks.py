@@ -9,7 +9,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .build import values
 from .kinds import kind_of
 from .spec import Network
 
@@ -32,38 +31,78 @@ def has_kinks(network: Network) -> bool:
     return any(kind_of(layer).role == "kink" for layer in network.layers.values())
 
 
-def _deciders(network: Network, x: Tensor) -> list[tuple[Tensor, Tensor]]:
-    """For each piecewise call in order: its deciders [P, K], and how far [P, K] each is from mattering."""
-    computed = values(network, x)
-    found = []
+def _deciders(network: Network, x: Tensor, only: int | None = None) -> list[tuple[Tensor, Tensor]]:
+    """For each piecewise call in order (or only one): its deciders [P, K], and how far [P, K] each is from mattering."""
+    computed = {"x": x}
+    found: list[tuple[Tensor, Tensor]] = []
+    k = 0
     for call in network.calls:
         layer = network.layers[call.layer]
+        inputs = [computed[name] for name in call.inputs]
         decide = kind_of(layer).deciders
         if decide is not None:
-            found.append(decide(layer, *(computed[name] for name in call.inputs)))
+            if only is None or k == only:
+                found.append(decide(layer, *inputs))
+            if k == only:
+                break
+            k += 1
+        computed[call.value] = kind_of(layer).apply(layer, *inputs)
     return found
+
+
+def _piecewise_calls(network: Network) -> int:
+    return sum(kind_of(network.layers[call.layer]).deciders is not None for call in network.calls)
 
 
 def on_kink(network: Network, x: Tensor) -> bool:
     """Whether any of the points x [P, *shape] lies on a kink that matters.
 
     A kink is harmless where the deciding quantity has a zero gradient (a ReLU behind inactive units only, a tie of two
-    equal branches): every choice of slope gives the same derivative.
+    equal branches, the zeros of inactive ReLUs in a pooling window): every choice of slope gives the same derivative.
     """
     if not has_kinks(network):
         return False
-    for k, (decided, gap) in enumerate(_deciders(network, x)):
+    near = []
+    for decided, gap in _deciders(network, x):
         margin = MARGIN * max(1.0, float(decided[decided.isfinite()].abs().max()) if decided.numel() else 1.0)
-        flagged = ((decided.abs() <= margin) & (gap <= margin)).nonzero()
+        near.append((decided.abs() <= margin) & (gap <= margin))
+    if not any(bool(flags.any()) for flags in near) or not _some_move(network, x, near):
+        return False
+    for k, flags in enumerate(near):
+        flagged = flags.nonzero()
         for some in flagged.split(_AT_ONCE) if len(flagged) else ():
             points, units = some.unbind(1)
             with torch.enable_grad():
                 at = x[points].detach().clone().requires_grad_()
-                quantities = _deciders(network, at)[k][0][torch.arange(len(units)), units]
-                (gradient,) = torch.autograd.grad(quantities.sum(), at, allow_unused=True)
+                quantities = _deciders(network, at, k)[0][0][torch.arange(len(units)), units]
+                gradient = _gradient(quantities.sum(), at)
             if gradient is not None and float(gradient.abs().nan_to_num().max()) > MARGIN:
                 return True
     return False
+
+
+def _gradient(total: Tensor, at: Tensor) -> Tensor | None:
+    if not total.requires_grad:
+        return None
+    return torch.autograd.grad(total, at, allow_unused=True)[0]
+
+
+def _some_move(network: Network, x: Tensor, near: list[Tensor]) -> bool:
+    """Whether any of the deciders that are near zero [P, K] can have a gradient beyond the margin, at a glance.
+
+    One backward pass for the sum of all of them, with weights that no network knows: behind a ReLU most ties of a pooling are
+    ties of zeros, thousands of them, whose gradients are all zero, and so is that of the sum. Where it is not, they are
+    looked at one by one.
+    """
+    generator = torch.Generator().manual_seed(0)
+    with torch.enable_grad():
+        at = x.detach().clone().requires_grad_()
+        total = torch.zeros((), dtype=x.dtype)
+        for (decided, _), flags in zip(_deciders(network, at), near, strict=True):
+            chosen = decided[flags]
+            total = total + chosen @ torch.randn(len(chosen), dtype=x.dtype, generator=generator)
+        gradient = _gradient(total, at)
+    return gradient is not None and not float(gradient.abs().max()) <= MARGIN * 2.0**-10
 
 
 def segment_midpoints(network: Network, start: Tensor, end: Tensor) -> Tensor:
@@ -79,8 +118,8 @@ def segment_midpoints(network: Network, start: Tensor, end: Tensor) -> Tensor:
         shape = (-1,) + (1,) * start.dim()
         return start + at.reshape(shape) * (end - start)
 
-    for k in range(len(_deciders(network, start.unsqueeze(0)))):
-        z = _deciders(network, along(alphas))[k][0]
+    for k in range(_piecewise_calls(network)):
+        z = _deciders(network, along(alphas), k)[0][0]
         left, right = z[:-1], z[1:]
         crossing = (left * right < 0) & left.isfinite() & right.isfinite()
         share = (left / (left - right)).where(crossing, torch.zeros_like(left))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
+import torch
 
+from ..build import values
 from ..sources import WHOLE
 from ..spec import Layer, Network
 from .base import Context, Rewrite
@@ -87,6 +89,10 @@ def _with_pair(network: Network, context: Context) -> Network | None:
 def _with_batchnorm(network: Network, context: Context) -> Network | None:
     """Put a batch normalisation behind a linear or convolutional layer and undo it in that layer."""
     names = _own(network, "linear", "conv1d", "conv2d")
+    if len(network.input_shape) > 1:
+        # It normalises the units on the first axis; those of a linear layer for each word are on the last.
+        at = values(network, torch.tensor(context.x))
+        names = [n for n in names if network.layers[n].kind != "linear" or at[network.calls_of(n)[0].value].dim() == 2]
     if not names:
         return None
     source = context.source

@@ -12,13 +12,13 @@ import torch
 from ..build import values
 from ..kinds import kind_of
 from ..sources import WEIGHTS
-from ..spec import Network
+from ..spec import Layer, Network
 from .affine import split_linear
 from .base import Context, Rewrite
 
 _WEIGHTED = ("linear", "conv1d", "conv2d")
-_UNITWISE = ("relu", "tanh", "sigmoid", "softplus", "gelu", "maxpool1d", "maxpool2d", "flatten")
-_HOMOGENEOUS = ("relu", "maxpool1d", "maxpool2d", "flatten")
+_HOMOGENEOUS = ("relu", "maxpool1d", "maxpool2d", "gap", "mean", "amax", "flatten")
+_UNITWISE = (*_HOMOGENEOUS, "tanh", "sigmoid", "softplus", "gelu")
 
 
 @dataclass(frozen=True)
@@ -50,10 +50,15 @@ def blocks(network: Network) -> Iterator[Block]:
                 units = len(layer["weight"])
                 yield Block(call.layer, tuple(kinds), readers[0].layer, units, reader["weight"].shape[1] // units)
                 break
-            if reader.kind not in _UNITWISE:
+            if reader.kind not in _UNITWISE or not _keeps_units(layer, reader):
                 break
             kinds.append(reader.kind)
             value = readers[0].value
+
+
+def _keeps_units(producer: Layer, reader: Layer) -> bool:
+    """Whether a mean or maximum is over words or places, and not over the units of the producer (last axis, or first)."""
+    return reader.kind not in ("mean", "amax") or reader["axis"] == (1 if producer.kind == "linear" else 2)
 
 
 def _rebuilt(

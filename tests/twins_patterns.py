@@ -1,0 +1,125 @@
+"""Independent twins of PatternNet and PatternAttribution: each unit's samples in loops, covariances by their definition."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+
+import numpy as np
+from attribcheck.axioms.networks.spec import Call, Layer, Network
+from attribcheck.errors import Unsupported
+
+from . import slow_twins
+from .twins_rectified import forward, matrix
+
+Where = list[tuple[int, tuple[int, ...]] | None]
+"""What a unit reads: for each weight the number of the input and the index in there, None where it is padding."""
+
+_ROUTES = ("flatten", "transpose", "select", "slice")
+
+
+def _places(
+    layer: Layer, inputs: list[np.ndarray], y: np.ndarray
+) -> Iterator[tuple[tuple[int, ...], object, Where, np.ndarray]]:
+    """For each output: its index, its unit (a key: outputs with one key share their weights), what it reads, its weights."""
+    x, kind = inputs[0], layer.kind
+    for out in np.ndindex(*y.shape):
+        if kind == "linear":
+            weights = layer["weight"][out[-1]]
+            yield out, out[-1], [(0, (*out[:-1], i)) for i in range(len(weights))], weights
+        elif kind.startswith("conv"):
+            weights = layer["weight"][out[0]]
+            axes = slow_twins._windows(layer, x.shape[1:], weights.shape[1:], layer.get("stride", 1))
+            reads: Where = []
+            for c, *tap in np.ndindex(*weights.shape):
+                at = (c, *(axis[p][k] for axis, p, k in zip(axes, out[1:], tap, strict=True)))
+                inside = all(0 <= a < size for a, size in zip(at, x.shape, strict=True))
+                reads.append((0, at) if inside else None)
+            yield out, out[0], reads, weights.reshape(-1)
+        elif kind == "add":
+            yield out, out, [(0, out), (1, out)], np.ones(2)
+        elif kind == "gap":
+            channel = [(0, (out[0], *at)) for at in np.ndindex(*x.shape[1:])]
+            yield out, out, list(channel), np.full(len(channel), 1 / len(channel))
+        else:
+            assert kind == "mean"
+            axis = layer["axis"] - 1
+            line = [(0, (*out[:axis], k, *out[axis:])) for k in range(x.shape[axis])]
+            yield out, out, list(line), np.full(len(line), 1 / len(line))
+
+
+def _read(inputs: list[np.ndarray], where: Where) -> np.ndarray:
+    return np.array([0.0 if place is None else inputs[place[0]][place[1]] for place in where])
+
+
+def _rectified(network: Network, value: str) -> bool:
+    """Whether a ReLU reads a value, there or where it has been moved to."""
+    readers = [(call, network.layers[call.layer].kind) for call in network.consumers(value)]
+    return any(kind == "relu" or (kind in _ROUTES and _rectified(network, call.value)) for call, kind in readers)
+
+
+def pattern(xs: np.ndarray, ys: np.ndarray, w: np.ndarray, positive: bool, printed: bool = False) -> np.ndarray | None:
+    """a = cov / w^T cov of inputs xs [S, n] and outputs ys [S]; None where that is 0 / 0 (or w^T cov is zero)."""
+    chosen = [s for s in range(len(ys)) if not positive or ys[s] > 0]
+    if not chosen:
+        return None
+    n = len(chosen)
+    xy = sum(xs[s] * ys[s] for s in chosen) / n
+    mean_x = sum(xs[s] for s in chosen) / n
+    mean_y = sum(ys) / len(ys) if printed and positive else sum(ys[s] for s in chosen) / n
+    covariance = xy - mean_x * mean_y
+    size = np.abs(w) @ (np.abs(xy) + np.abs(mean_x * mean_y))
+    length = float(w @ covariance)
+    return None if abs(length) <= 1e-13 * size else covariance / length
+
+
+def attributed(
+    network: Network, x: np.ndarray, target: int, data: np.ndarray, relevance: bool, printed: bool = False
+) -> np.ndarray:
+    """The map at one input x [*shape], with patterns of data [M, *shape]."""
+    here, there = forward(network, x), [forward(network, row) for row in data]
+    reaching = {name: np.zeros(value.shape) for name, value in here.items()}
+    reaching[network.output][target] = here[network.output][target]
+    for call in reversed(network.calls):
+        layer, g = network.layers[call.layer], reaching[call.value]
+        if layer.kind in ("linear", "conv1d", "conv2d", "add", "gap", "mean"):
+            _through_units(network, call, here, there, reaching, relevance, printed)
+        elif layer.kind in ("relu", "maximum", "maxpool1d", "maxpool2d", "amax", *_ROUTES):
+            for name, slopes in zip(call.inputs, matrix(layer, [here[n] for n in call.inputs]), strict=True):
+                reaching[name] += (g.reshape(-1) @ slopes).reshape(reaching[name].shape)
+        else:
+            raise Unsupported(f"no formula for {layer.kind}")
+    return reaching["x"]
+
+
+def _through_units(
+    network: Network,
+    call: Call,
+    here: dict[str, np.ndarray],
+    there: list[dict[str, np.ndarray]],
+    reaching: dict[str, np.ndarray],
+    relevance: bool,
+    printed: bool,
+) -> None:
+    layer, rectified, found = network.layers[call.layer], _rectified(network, call.value), {}
+    inputs = [here[name] for name in call.inputs]
+    places = list(_places(layer, inputs, here[call.value]))
+    for out, unit, where, w in places:
+        g = reaching[call.value][out]
+        if g == 0:
+            continue
+        if unit not in found:
+            mine = [(o, r) for o, u, r, _ in places if u == unit]
+            pairs = [
+                (_read([row[name] for name in call.inputs], reads), row[call.value][at])
+                for row, (at, reads) in itertools.product(there, mine)
+            ]
+            xs, ys = np.array([p[0] for p in pairs]), np.array([p[1] for p in pairs])
+            a = pattern(xs, ys, w, rectified, printed)
+            found[unit] = pattern(xs, ys, w, False) if a is None and rectified else a
+        a = found[unit]
+        if a is None:
+            raise Unsupported("a unit that is reached does not vary over the data")
+        for share, place in zip(w * a if relevance else a, where, strict=True):
+            if place is not None:
+                reaching[call.inputs[place[0]]][place[1]] += share * g

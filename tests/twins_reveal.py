@@ -1,0 +1,84 @@
+"""Slow twin of DeepLIFT with RevealCancel: multipliers for what pushes up and what pushes down, unit by unit, in reverse."""
+
+from __future__ import annotations
+
+import numpy as np
+from attribcheck.axioms.networks.spec import Network
+from attribcheck.errors import Unsupported
+
+from .slow_twins import SLOPES, _step
+from .twins_lrp import matrix_of
+
+KINDS = {"linear", "conv1d", "conv2d", "flatten", "add", "relu", "tanh", "sigmoid", "softplus", "gelu"}
+
+
+def _f(kind: str, z: float) -> float:
+    return SLOPES[kind](z)[0]
+
+
+def _multipliers(kind: str, start: float, rise: float, fall: float) -> tuple[float, float]:
+    a, b, c, d = (_f(kind, start + s) for s in (0.0, rise, fall, rise + fall))
+    up = ((b - a) + (d - c)) / 2 / rise if rise else 0.0
+    down = ((c - a) + (d - b)) / 2 / fall if fall else 0.0
+    return up, down
+
+
+def reveal_cancel(network: Network, x: np.ndarray, target: int, start: np.ndarray) -> np.ndarray:
+    """The map [*shape]; Unsupported for networks with other layers than these."""
+    if {layer.kind for layer in network.layers.values()} - KINDS:
+        raise Unsupported("the twin knows other layers")
+    here, there = {"x": x}, {"x": start}
+    sides: dict[str, tuple[np.ndarray, np.ndarray]] = {}  # rise and fall of values whose contributions are known
+    for call in network.calls:
+        layer = network.layers[call.layer]
+        for values in (here, there):
+            parts = [(values[name], np.zeros((*values[name].shape, 0))) for name in call.inputs]
+            values[call.value] = _step(layer, parts, [])[0]
+        steps = np.concatenate([(here[name] - there[name]).reshape(-1) for name in call.inputs])
+        if layer.kind in ("linear", "conv1d", "conv2d", "add"):
+            w, _ = matrix_of(network, call.value, [here[name] for name in call.inputs])
+            sides[call.value] = (np.maximum(w * steps, 0).sum(1), np.minimum(w * steps, 0).sum(1))
+        elif call.inputs[0] in sides:
+            rise, fall = sides[call.inputs[0]]
+            if layer.kind != "flatten":
+                z = there[call.inputs[0]].reshape(-1)
+                slopes = [_multipliers(layer.kind, *numbers) for numbers in zip(z, rise, fall, strict=True)]
+                rise, fall = (rise * [up for up, _ in slopes], fall * [down for _, down in slopes])
+            sides[call.value] = (rise, fall)
+    up = {name: np.zeros(value.size) for name, value in here.items()}
+    down = {name: np.zeros(value.size) for name, value in here.items()}
+    up[network.output][target] = down[network.output][target] = 1.0
+    for call in reversed(network.calls):
+        layer, m, n = network.layers[call.layer], up[call.value], down[call.value]
+        if layer.kind in SLOPES:
+            (name,) = call.inputs
+            z, at = there[name].reshape(-1), here[name].reshape(-1)
+            for j in range(z.size):
+                if name in sides:
+                    first, second = _multipliers(layer.kind, z[j], sides[name][0][j], sides[name][1][j])
+                elif at[j] != z[j]:
+                    first = second = (_f(layer.kind, at[j]) - _f(layer.kind, z[j])) / (at[j] - z[j])
+                else:
+                    first = second = SLOPES[layer.kind](z[j])[1]
+                up[name][j] += first * m[j]
+                down[name][j] += second * n[j]
+            continue
+        if layer.kind == "flatten":
+            up[call.inputs[0]] += m
+            down[call.inputs[0]] += n
+            continue
+        w, _ = matrix_of(network, call.value, [here[name] for name in call.inputs])
+        steps = np.concatenate([(here[name] - there[name]).reshape(-1) for name in call.inputs])
+        flowing = np.zeros(steps.size)
+        for i, step in enumerate(steps):
+            for j in range(len(w)):
+                pushes = np.sign(w[j, i] * step)
+                flowing[i] += w[j, i] * (m[j] if pushes > 0 else n[j] if pushes < 0 else (m[j] + n[j]) / 2)
+        begin = 0
+        for name in call.inputs:
+            size = here[name].size
+            up[name] += flowing[begin : begin + size]
+            down[name] += flowing[begin : begin + size]
+            begin += size
+    result: np.ndarray = ((x - start).reshape(-1) * up["x"]).reshape(x.shape)
+    return result
