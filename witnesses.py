@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -19,6 +18,7 @@ from .axioms.tolerances import Judgement, judge
 from .axioms.trial import Trial
 from .claims import Method
 from .errors import UsageError
+from .methods.naming import file_name
 
 SCHEMA_VERSION = 1
 
@@ -110,5 +110,4 @@ def read_case(document: Mapping[str, Any]) -> tuple[Axiom, str, Case]:
 
 def filename(method: str, axiom: str, family: str) -> str:
     """A file name for a witness: unique for each cell, and safe on any file system."""
-    parts = [re.sub(r"[^A-Za-z0-9._-]+", "-", part).strip("-") for part in (method, axiom, family)]
-    return "--".join(parts) + ".json"
+    return "--".join(map(file_name, (method, axiom, family))) + ".json"

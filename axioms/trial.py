@@ -27,7 +27,7 @@ class Trial:
 
     def tensor(self, array: Any, case: Case | None = None) -> Tensor:
         """An array of the case as a tensor in the case's dtype, on the device."""
-        return torch.tensor(array, dtype=DTYPES[(case or self.case).dtype], device=self.device)
+        return in_dtype_of(case or self.case, array, self.device)
 
     def module(self, case: Case | None = None) -> nn.Module:
         """The network of a case as an nn.Module, built once for each trial."""
@@ -41,11 +41,7 @@ class Trial:
     def reference(self, case: Case | None = None) -> Tensor:
         """The baseline [B, *shape] that the method refers to; zeros for a method without one."""
         case = case or self.case
-        return baseline_for(self.method, self.tensor(case.x, case), *self._references(case))
-
-    def _references(self, case: Case) -> tuple[Tensor | None, Tensor | None]:
-        given = None if case.baseline is None else self.tensor(case.baseline, case)
-        return given, (None if case.data is None else self.tensor(case.data, case))
+        return reference(self.method.baseline, case, self.device)
 
     def outputs(self, x: Tensor, case: Case | None = None) -> Tensor:
         """The target logits [B] of a case's network at x [B, *shape]."""
@@ -81,10 +77,22 @@ class Trial:
         return attribution
 
 
-def baseline_for(method: Method, x: Tensor, given: Tensor | None, data: Tensor | None) -> Tensor:
-    """The reference [B, *shape] of a method's declared kind of baseline."""
+def in_dtype_of(case: Case, array: Any, device: str = "cpu") -> Tensor:
+    """An array of a case as a tensor in the case's dtype."""
+    return torch.tensor(array, dtype=DTYPES[case.dtype], device=device)
+
+
+def reference(kind: str | None, case: Case, device: str = "cpu") -> Tensor:
+    """The reference [B, *shape] that a kind of baseline means in a case; zeros for none."""
+    given = None if case.baseline is None else in_dtype_of(case, case.baseline, device)
+    data = None if case.data is None else in_dtype_of(case, case.data, device)
+    return baseline_for(kind, in_dtype_of(case, case.x, device), given, data)
+
+
+def baseline_for(kind: str | None, x: Tensor, given: Tensor | None, data: Tensor | None) -> Tensor:
+    """The reference [B, *shape] that a kind of baseline means at x; zeros for none."""
     over = x if data is None else data
-    match method.baseline:
+    match kind:
         case "given":
             return torch.zeros_like(x) if given is None else given
         case "min":

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from ..errors import Unsupported
-from .engine import Operation
 from .operations import argument, tensors
+from .passes import Operation
 
 Apply = Callable[[Tensor, Tensor, Tensor | None], Tensor]
 

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from ..claims import fails, holds, method
 from ..errors import Unsupported
-from .engine import Operation
 from .layers import LayerPass
 from .operations import RESHAPES, argument
+from .passes import Operation
 from .places import NOWHERE, upsampled
 
 _HEAD = "_attribcheck_head"

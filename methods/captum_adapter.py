@@ -434,7 +434,7 @@ def _of_modified_gradients() -> tuple[Claim, ...]:
             "symmetry",
             on="relu",
             reason="ReLU(x1) + 2 ReLU(x2) - ReLU(x2) at (1, 1) gives (1, 2)",
-            witness=pinned("guided-backprop--symmetry"),
+            witness=pinned("guided-backprop/symmetry--relu"),
         ),
     )
 

@@ -11,9 +11,8 @@ from torch import Tensor, nn
 from ..claims import fails, holds, method
 from ..errors import Unsupported, UsageError
 from .dasp_layers import RULES, Coalitions, Gaussian, Inputs, Value
-from .engine import Operation, Rule, _Pass, frozen
-from .naming import pinned
 from .operations import in_place, out_of_place, overwrites
+from .passes import Operation, Pass, Rule, undisturbed
 
 SIZES = 8
 # Numbers in the input of one forward pass.
@@ -25,7 +24,7 @@ _NORMAL = "activations are not normal, nor independent of each other"
 _VARIANCES = "the variance of a sum is taken as if its terms were independent"
 
 
-class _Propagation(_Pass):
+class _Propagation(Pass):
     """A forward pass on random values: each tensor is the mean of one, which it carries."""
 
     value = "_attribcheck_random"
@@ -103,20 +102,17 @@ _OUT_OF_PLACE: dict[str, Callable[..., Any]] = {
         holds("implementation-invariance/max-as-relus", on="maximum",
               source="proved here: E max(a, b) = E b + E ReLU(a - b), and the head reads the means alone"),
         holds("implementation-invariance", on="linear", source=_AFFINE),
-        fails("implementation-invariance/nested", on="relu", reason=_VARIANCES, witness=pinned("dasp--nested")),
-        fails("implementation-invariance/max-as-relus", on="maxpool", reason=f"{_VARIANCES}: three entries, taken in pairs",
-              witness=pinned("dasp--max-as-relus")),
-        fails("implementation-invariance/never-active", on="conv", witness=pinned("dasp--never-active"),
+        fails("implementation-invariance/nested", on="relu", reason=_VARIANCES),
+        fails("implementation-invariance/max-as-relus", on="maxpool", reason=f"{_VARIANCES}: three entries, taken in pairs"),
+        fails("implementation-invariance/never-active", on="conv",
               reason="a unit that is never active is active in the tail of its normal distribution"),
         fails("implementation-invariance/split", on="relu", reason=f"{_VARIANCES}: (1/2)^2 + (1/2)^2 is not 1"),
         fails("implementation-invariance/relu-identity", on="relu", reason=_VARIANCES),
         fails("implementation-invariance/fuse-linear", on="relu", reason=_VARIANCES),
         fails("implementation-invariance/split-linear", on="relu", reason=_VARIANCES),
-        fails("dummy", on="relu", reason=f"x1 in a network minus its rewritten copy: {_VARIANCES}",
-              witness=pinned("dasp--dummy")),
+        fails("dummy", on="relu", reason=f"x1 in a network minus its rewritten copy: {_VARIANCES}"),
         holds("dummy", on="linear", source=_AFFINE),
-        fails("symmetry", on="relu", reason=f"a network plus its rewritten mirror image: {_VARIANCES}",
-              witness=pinned("dasp--symmetry")),
+        fails("symmetry", on="relu", reason=f"a network plus its rewritten mirror image: {_VARIANCES}"),
         holds("symmetry", on="linear", source=_AFFINE),
         holds("class-sensitivity", on="any", source=_MEANS),
         holds("linearity", on="any", source=_MEANS),
@@ -164,8 +160,6 @@ def dasp(model: nn.Module, x: Tensor, target: Tensor, baseline: Tensor | None = 
     """
     if not isinstance(sizes, int) or isinstance(sizes, bool) or sizes < 1:
         raise UsageError(f"dasp: sizes must be a positive whole number, not {sizes!r}")
-    if any(isinstance(module, torch.jit.ScriptModule) for module in model.modules()):
-        raise Unsupported("dasp cannot follow the input into a scripted module")
     baseline = torch.zeros_like(x) if baseline is None else baseline
     n = x[0].numel()
     taken = min(sizes, n)
@@ -173,7 +167,7 @@ def dasp(model: nn.Module, x: Tensor, target: Tensor, baseline: Tensor | None = 
     rows = len(x) * n * taken * 2  # sample, feature, size, whether the feature is present
     step = max(2, _NUMBERS // n)
     means = []
-    with frozen(model), torch.inference_mode(False):
+    with undisturbed("dasp", model):
         for start in range(0, rows, step):
             row = torch.arange(start, min(start + step, rows), device=x.device)
             sample, feature, k, present = (

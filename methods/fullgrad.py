@@ -11,10 +11,9 @@ from torch import Tensor, nn
 
 from ..claims import fails, holds, method
 from ..errors import Unsupported
-from .engine import Operation
 from .gradcam_kin import rescaled
-from .naming import pinned
 from .operations import LINEAR, RESHAPES, WEIGHTED, overwrites, tensors
+from .passes import Operation
 from .places import CONVOLUTIONS, NOWHERE, Axes, Following, spread, upsampled
 
 # The terms add up to the output but for rounding; what is further off has a constant that no operation showed.
@@ -184,8 +183,7 @@ _EULER = "proved here: f(0) = 0, and the sum is f"
         *(holds(f"implementation-invariance/{rewrite}", on="vgg", source=_PLACE)
           for rewrite in ("permute", "rescale", "split", "relu-identity", "fuse-linear", "split-linear", "batchnorm-folding",
                           "dead", "never-active")),
-        fails("implementation-invariance/max-as-relus", on="maxpool", reason=_TIES,
-              witness=pinned("fullgrad-complete--max-as-relus")),
+        fails("implementation-invariance/max-as-relus", on="maxpool", reason=_TIES),
         *(holds(axiom, on=family, source=_EVENLY) for axiom in ("symmetry", "feature-permutation") for family in _DENSE),
         fails("feature-permutation", on="conv", reason="the biases of a convolution lie where its maps lie"),
         fails("dummy", on="relu", reason="f = x1 - 1/2 does not depend on x2, which gets half of the bias"),

@@ -7,9 +7,9 @@ from typing import Any
 from torch import Tensor, nn
 
 from ..claims import fails, holds, method
-from .engine import Operation, Rules, keep, modified_gradient, on_gradient
-from .naming import pinned
+from .engine import modified_gradient, on_gradient
 from .operations import BILINEAR, LINEAR, MAXIMA, PIECEWISE, SMOOTH, argument
+from .passes import Operation, Rules, keep
 
 
 def rectifies(operation: Operation) -> bool:
@@ -70,8 +70,7 @@ _SIGNS = "Springenberg et al. 2015, section 3.4: negative gradients are cut at R
         fails("implementation-invariance/relu-identity", on="relu", reason="x = ReLU(x) - ReLU(-x) for f = -x at 1: -1, 0"),
         fails("implementation-invariance/max-as-relus", on="maximum", reason="-max(a, b) = -b - ReLU(a - b)"),
         fails("dummy", on="relu", reason="ReLU(x) - ReLU(x) = 0 gets 1"),
-        fails("symmetry", on="relu", reason="ReLU(x1) + 2 ReLU(x2) - ReLU(x2) at (1, 1): (1, 2)",
-              witness=pinned("guided-backprop--symmetry")),
+        fails("symmetry", on="relu", reason="ReLU(x1) + 2 ReLU(x2) - ReLU(x2) at (1, 1): (1, 2)"),
         holds("input-invariance", on="any", source="Kindermans et al. 2019, section 3.1"),
         holds("class-sensitivity/other-logits", on="any", source="proved here: no rule looks at other logits"),
         holds("class-sensitivity/logit-permutation", on="any", source="proved here: no rule looks at other logits"),

@@ -14,7 +14,6 @@ from ..claims import Claim, fails, holds, method
 from ..errors import Unsupported, UsageError
 from .gradients import input_gradient
 from .kinks import KinkTrace
-from .naming import pinned
 
 # Rows of one forward or backward pass along the path.
 _ROWS = 256
@@ -214,8 +213,7 @@ def _moves(kind: str, outcome: bool, reason: str) -> Claim:
         holds("continuity", on="relu", source=_OFF_FACETS),
         holds("continuity", on="smooth", source="proved here: an integral of continuous functions"),
         fails("completeness/output", on="relu", reason="the output at the baseline belongs to no feature"),
-        fails("continuity", on="relu-nobias", reason=f"a given baseline can be zero, and {_ON_FACETS}",
-              witness=pinned("integrated-gradients--continuity")),
+        fails("continuity", on="relu-nobias", reason=f"a given baseline can be zero, and {_ON_FACETS}"),
         _moves("constant", True, "proved here: the given baseline moves with the input"),
         _moves("arbitrary", True, "proved here: the given baseline moves with the input"),
     ],
@@ -294,8 +292,7 @@ def integrated_gradients_zero(model: nn.Module, x: Tensor, target: Tensor, basel
     baseline="min",
     claims=[
         *_CLAIMS,
-        fails("continuity", on="relu-nobias", reason="the hyperplane of ReLU(x2 - x3) contains every constant input",
-              witness=pinned("integrated-gradients-min--continuity")),
+        fails("continuity", on="relu-nobias", reason="the hyperplane of ReLU(x2 - x3) contains every constant input"),
         _moves("constant", True, "proved here: the minimum of x moves by the same constant"),
         _moves("arbitrary", False, "the minimum over features does not follow an arbitrary shift"),
     ],

@@ -28,8 +28,8 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import Unsupported, UsageError
-from .engine import Operation
 from .operations import PIECEWISE
+from .passes import Operation
 from .places import CONVOLUTIONS, NOWHERE, Axes, Following
 
 LAST, ALL = "last", "all"

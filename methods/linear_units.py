@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from ..errors import Unsupported
-from .engine import Operation
 from .operations import argument
+from .passes import Operation
 
 KERNELS = frozenset({"linear", "matmul", "mm", "addmm", "conv1d", "conv2d", "conv3d", "convolution"})
 POOLS = frozenset({

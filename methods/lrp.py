@@ -7,8 +7,9 @@ from torch import Tensor, nn
 
 from ..claims import fails, holds, method
 from ..errors import Unsupported, UsageError
-from .engine import Operation, Rule, Rules, keep, modified_gradient, on_gradient, replaced
+from .engine import modified_gradient, on_gradient, replaced
 from .operations import LINEAR, MAXIMA, PIECEWISE, SMOOTH, WEIGHTED
+from .passes import Operation, Rule, Rules, keep
 
 EPSILON = 1e-6
 

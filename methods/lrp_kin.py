@@ -31,10 +31,12 @@ _COMMON = (
     fails("input-invariance/arbitrary", on="linear", reason=_SHIFT),
     holds("class-sensitivity/other-logits", on="any", source=_LOCAL),
     holds("class-sensitivity/logit-permutation", on="any", source=_LOCAL),
-    fails("class-sensitivity/parity", on="linear", reason="positive contributions to -f are negative ones to f"),
-    fails("class-sensitivity/parity", on="relu", reason="positive contributions to -f are negative ones to f"),
     holds("feature-permutation", on="any", source=_ORDER),
 )  # fmt: skip
+_SIGNED = tuple(
+    fails("class-sensitivity/parity", on=family, reason="positive contributions to -f are negative ones to f")
+    for family in ("linear", "relu")
+)
 
 
 def _rewritten(ours: str) -> tuple[Claim, ...]:
@@ -52,6 +54,7 @@ def _rewritten(ours: str) -> tuple[Claim, ...]:
     name="lrp-gamma",
     claims=[
         *_COMMON,
+        *_SIGNED,
         *_rewritten("(5/6, 1/6)"),
         holds("completeness/output", on="relu-nobias", source="proved here: contributions add up to the denominator"),
         holds("completeness/delta", on="relu-nobias", source="proved here: nothing is lost to a bias, and f(0) = 0"),
@@ -110,6 +113,7 @@ _EQUAL = "Khakzar et al. 2020, section 2, for inputs >= 0, biases <= 0 and f > 0
 
 _Z_PLUS = (
     *_COMMON,
+    *_SIGNED,
     holds("completeness/output", on="relu-positive", source=_POSITIVE),
     holds("non-negativity", on="relu-positive", source="proved here: every share is positive, and so is f"),
     fails("non-negativity", on="relu", reason="a negative logit is shared by positive shares"),
@@ -167,6 +171,7 @@ def lrp_alpha1_beta0(model: nn.Module, x: Tensor, target: Tensor, baseline: Tens
     name="lrp-alpha2-beta1",
     claims=[
         *_COMMON,
+        *_SIGNED,
         *_rewritten("another pair"),
         holds("scale-equivariance", on="any", source="proved here: shares stay, f is scaled"),
         fails("completeness/output", on="relu", reason="a unit without contributions of one sign hands on 2 R or -R"),
@@ -245,8 +250,8 @@ def z_plus_rule(model: nn.Module, x: Tensor, target: Tensor, baseline: Tensor | 
 @method(
     name="excitation-backprop",
     claims=[
-        *(claim for claim in _COMMON if claim.name != "class-sensitivity" or claim.kind == "holds"),
-        *(claim for claim in _rewritten("(1/2, 1/2)")),
+        *_COMMON,
+        *_rewritten("(1/2, 1/2)"),
         fails("completeness/output", on="relu-positive", reason="probabilities start from 1, not from f"),
         holds("non-negativity", on="relu-positive", source="proved here: a probability"),
         fails("scale-equivariance", on="relu-positive", reason="probabilities start from 1: c f has the map of f"),

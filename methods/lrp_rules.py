@@ -15,9 +15,10 @@ from torch import Tensor
 
 from ..errors import Unsupported
 from .affine import Affine, affine
-from .engine import Operation, Rule, Rules, keep, replaced
+from .engine import replaced
 from .lrp import rules as epsilon_rules
 from .operations import WEIGHTED
+from .passes import Operation, Rule, Rules, keep
 
 DENSE = frozenset(
     {"linear", "matmul", "mm", "bmm", "addmm", "baddbmm", "addmv", "einsum", "dot", "mv", "inner", "tensordot"}
@@ -30,12 +31,6 @@ def _inverse(total: Tensor) -> Tensor:
     return torch.where(total == 0, torch.zeros_like(total), 1 / torch.where(total == 0, torch.ones_like(total), total))
 
 
-def _value(operation: Operation) -> Tensor:
-    with torch.no_grad():
-        value: Tensor = operation.run()
-        return value
-
-
 def nonzero(value: Tensor) -> Tensor:
     """Stands for a value that is divided by on one side and multiplied with on the other, where it may be zero."""
     return value.where(value != 0, torch.full_like(value, torch.finfo(value.dtype).tiny ** 0.5))
@@ -43,7 +38,7 @@ def nonzero(value: Tensor) -> Tensor:
 
 def handed_on(operation: Operation, contributions: Tensor) -> Tensor:
     """The value of a layer whose relevance R_j = g_j z_j flows into normalised contributions."""
-    value = _value(operation)
+    value = operation.value()
     return replaced(value, contributions, lambda g: relevance_of(g, value))
 
 
@@ -57,7 +52,8 @@ def absorbed(operation: Operation) -> Any:
     """A constant that is added takes no relevance, wherever the code adds it: a bias outside of its layer is one still."""
     if len(operation.inputs) > 1:
         return operation.run()
-    value, through = _value(operation), operation.inputs[0].expand_as(operation.run())
+    value: Tensor = operation.value()
+    through = operation.inputs[0].expand_as(value)
     slope = value / nonzero(through.detach())
     return replaced(value, through, lambda g: g * slope)
 
@@ -74,7 +70,7 @@ def gamma_rule(amount: float) -> Rule:
         weight = layer.weight + amount * layer.weight.clamp(min=0)
         contributions = layer.shared_by(layer.x, weight)
         bias = None if layer.bias is None else layer.bias + amount * layer.bias.clamp(min=0)
-        total, value = layer.apply(layer.x.detach(), weight, bias), _value(operation)
+        total, value = layer.apply(layer.x.detach(), weight, bias), operation.value()
 
         def share(g: Tensor) -> Tensor:
             relevance = relevance_of(g, value)

@@ -82,7 +82,7 @@ def pinned(name: str) -> str:
 
 def pinned_for(method: str, claim: Claim) -> Path:
     """Where the witness of a built-in claim of failure stands: witnesses/<method>/<axiom>--<family>.json."""
-    return WITNESSES / _safe(method) / f"{_safe(claim.axiom)}--{_safe(claim.on)}.json"
+    return WITNESSES / file_name(method) / f"{file_name(claim.axiom)}--{file_name(claim.on)}.json"
 
 
 def with_witnesses(method: Method) -> Method:
@@ -95,5 +95,6 @@ def with_witnesses(method: Method) -> Method:
     return method.but(claims=tuple(claims))
 
 
-def _safe(name: str) -> str:
+def file_name(name: str) -> str:
+    """A name with nothing in it that a file system minds."""
     return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-")

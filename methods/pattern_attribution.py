@@ -5,7 +5,6 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from ..claims import fails, holds, method
-from .naming import pinned
 from .pattern_rules import mapped
 
 _DENSE = ("linear", "relu", "relu-nobias", "relu-clear", "residual", "functional", "maximum")
@@ -65,10 +64,8 @@ _RELEVANCE = (
     fails("completeness/output", on="relu", reason="the relevance that reaches an inactive unit is lost"),
     fails("completeness/delta", on="linear", reason="it adds up to f(x), biases included"),
     fails("sensitivity-n/1", on="linear", reason="it is w a f, not w x: shares of f by covariances"),
-    fails("dummy", on="linear", reason="x1 as (x1 + x2) - x2: shares of x1 + x2 by covariance, half of it to x2",
-          witness=pinned("pattern-attribution--dummy")),
-    fails("symmetry", on="linear", reason="one of two mirrored networks with a layer more: other patterns, other shares",
-          witness=pinned("pattern-attribution--symmetry")),
+    fails("dummy", on="linear", reason="x1 as (x1 + x2) - x2: shares of x1 + x2 by covariance, half of it to x2"),
+    fails("symmetry", on="linear", reason="one of two mirrored networks with a layer more: other patterns, other shares"),
 )  # fmt: skip
 
 
@@ -78,8 +75,7 @@ _RELEVANCE = (
     claims=[
         *_SIGNAL,
         *_INVARIANT,
-        fails("symmetry", on="conv", reason="one of two mirrored networks with a layer more: other patterns, other shares",
-              witness=pinned("patternnet--symmetry")),
+        fails("symmetry", on="conv", reason="one of two mirrored networks with a layer more: other patterns, other shares"),
     ],
 )  # fmt: skip
 def patternnet(

@@ -9,11 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import Unsupported, UsageError
-from .engine import Operation, Rules, keep, modified_gradient, replaced
+from .engine import modified_gradient, replaced
 from .guided import rectifies
 from .linear_units import KERNELS, POOLS, has_units, units_of
 from .lrp import derivative
 from .operations import MAXIMA
+from .passes import Operation, Rules, keep
 from .patterns import ROUTES, Pattern, fitted
 
 Carried = Literal["signal", "relevance"]

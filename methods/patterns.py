@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .engine import Operation, Rule, Rules, _Pass, _uncompiled, frozen
 from .guided import rectifies
 from .linear_units import Units, has_units, units_of
 from .operations import RESHAPES
+from .passes import Operation, Pass, Rule, Rules, undisturbed
 
 # Outputs that differ by less than eps^(1/3) of their size are taken as equal, and a sum as zero that is smaller than this
 # share of its terms: what is left has two thirds of the digits, so networks that differ by rounding have one pattern.
@@ -57,7 +57,7 @@ class Pattern:
     known: Tensor
 
 
-class _DataPass(_Pass):
+class _DataPass(Pass):
     """Runs the model on the data, and follows which units made each value."""
 
     made = "_attribcheck_made_by"
@@ -112,7 +112,7 @@ def fitted(method: str, rules: Rules, model: nn.Module, data: Tensor, printed: b
         Unsupported: the model computes with something that has no units and no rule.
     """
     recorder = _DataPass(method, rules)
-    with frozen(model), _uncompiled(), torch.inference_mode(False):
+    with undisturbed(method, model):
         with torch.no_grad(), recorder:
             model(recorder.watch(data.detach().clone()))
         return [_fit(seen, printed) for seen in recorder.seen]

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..errors import Unsupported
-from .engine import Operation, _Pass, _uncompiled, frozen
 from .operations import PIECEWISE, SMOOTH, argument, in_place, tensors
+from .passes import Operation, Pass, undisturbed
 
 Axes = tuple[int, ...]
 NOWHERE = -1
@@ -43,7 +43,7 @@ _CUTS = frozenset({"detach", "item", "numpy", "tolist"})
 _AXES = "_attribcheck_axes"
 
 
-class Following(_Pass):
+class Following(Pass):
     """A forward pass that knows the axes of each value, and shows each operation to `before` and `after`."""
 
     def __init__(self, method: str) -> None:
@@ -92,10 +92,8 @@ class Following(_Pass):
         Returns:
             The logits explained [B], the gradient at x [B, *shape], and the output tensor [B, C] of the pass.
         """
-        if any(isinstance(module, torch.jit.ScriptModule) for module in model.modules()):
-            raise Unsupported(f"{self.method} cannot follow the input into a scripted module")
         self.batch = len(x)
-        with frozen(model), _uncompiled(), torch.inference_mode(False), torch.enable_grad():
+        with undisturbed(self.method, model), torch.enable_grad():
             point = x.detach().clone().requires_grad_()
             start = self.watch(point.clone())  # the model may write into its input, which it may not into a leaf
             setattr(start, _AXES, tuple(range(x.dim())))

@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from ..claims import fails, holds, method
 from ..errors import UsageError
 from .engine import modified_gradient
-from .naming import pinned
 from .rectified import (
     ABSOLUTE,
     COMMON,
@@ -82,15 +81,11 @@ _BELOW = "a score up to tau is cut"
         *(holds("scale-equivariance", on=family, source=NO_RELU) for family in WITHOUT_RELU),
         fails("equivalence/gradient", on="relu", reason=_BELOW),
         fails("implementation-invariance/split", on="relu", reason=COUNTED),
-        fails("implementation-invariance/relu-identity", on="relu", reason="an output y = ReLU(y) - ReLU(-y) below tau: 0",
-              witness=pinned("rectgrad-mod-tau--relu-identity")),
+        fails("implementation-invariance/relu-identity", on="relu", reason="an output y = ReLU(y) - ReLU(-y) below tau: 0"),
         fails("implementation-invariance/max-as-relus", on="maximum", reason="a score up to tau is cut, a maximum has none"),
-        fails("dummy", on="relu", reason="ReLU(x) - ReLU(x) / 2 - ReLU(x) / 2 = 0 at 1 gets 1",
-              witness=pinned("rectgrad-mod-tau--dummy")),
-        fails("symmetry", on="relu", reason="a unit of one feature is two units with half of the score for the other",
-              witness=pinned("rectgrad-mod-tau--symmetry")),
-        fails("linearity", on="relu", reason="a summand's scores are below tau, those of twice of it are not",
-              witness=pinned("rectgrad-mod-tau--linearity")),
+        fails("dummy", on="relu", reason="ReLU(x) - ReLU(x) / 2 - ReLU(x) / 2 = 0 at 1 gets 1"),
+        fails("symmetry", on="relu", reason="a unit of one feature is two units with half of the score for the other"),
+        fails("linearity", on="relu", reason="a summand's scores are below tau, those of twice of it are not"),
         fails("scale-equivariance", on="relu", reason=ABSOLUTE),
         fails("continuity", on="relu", reason="it jumps where a score passes tau"),
     ],
@@ -155,8 +150,7 @@ _ANOTHER = "another unit of the layer, with the score 0, moves the percentile"
         fails("implementation-invariance/split", on="relu", reason="two units of half the score, in place of one"),
         fails("implementation-invariance/dead", on="relu", reason=_ANOTHER),
         fails("implementation-invariance/never-active", on="relu", reason=_ANOTHER),
-        fails("symmetry", on="relu", reason="a unit of one feature is two units with half of the score for the other",
-              witness=pinned("rectgrad-percentile--symmetry")),
+        fails("symmetry", on="relu", reason="a unit of one feature is two units with half of the score for the other"),
     ],
 )  # fmt: skip
 def rectgrad_percentile(

@@ -10,10 +10,10 @@ from torch import Tensor, nn
 
 from ..claims import Claim, fails, holds, method
 from ..errors import UsageError
-from .engine import Operation, Rules, modified_gradient, on_gradient, replaced
+from .engine import modified_gradient, on_gradient, replaced
 from .guided import RULES as GUIDED
 from .guided import rectifies
-from .naming import pinned
+from .passes import Operation, Rules
 
 RECTIFIERS = ("relu", "clamp", "clamp_min", "threshold", "maximum", "max")
 
@@ -96,8 +96,7 @@ COMMON = (
         fails("implementation-invariance/never-active", on="relu", reason="an inactive unit is heard: 1 becomes 2"),
         fails("implementation-invariance/max-as-relus", on="maximum", reason="b + ReLU(a - b) passes a's share where a < b"),
         fails("dummy", on="relu", reason="ReLU(x) - ReLU(x) = 0 gets 1"),
-        fails("symmetry", on="relu", reason="ReLU(x1) + 2 ReLU(x2) - ReLU(x2) at (1, 1): (1, 2)",
-              witness=pinned("deconvnet--symmetry")),
+        fails("symmetry", on="relu", reason="ReLU(x1) + 2 ReLU(x2) - ReLU(x2) at (1, 1): (1, 2)"),
         fails("linearity", on="relu", reason="2 ReLU(x) - ReLU(x) gets 2, not 1"),
         fails("class-sensitivity/parity", on="relu", reason="the sign decides what is cut"),
         fails("class-sensitivity/collapse", on="relu", reason="h1 - h2 and h1 - 5 h2 (h = ReLU(x)) get one map, (1, 0)"),
@@ -158,8 +157,7 @@ POSITIVE = (
         *POSITIVE,
         holds("equivalence/guided-backprop", on="any", source="proved here: a g > 0 iff the unit is active and g > 0"),
         fails("implementation-invariance/split", on="relu", reason="-ReLU(x) = ReLU(x) - 2 ReLU(x) at 1: 0 against 1"),
-        fails("symmetry", on="relu", reason="ReLU(x1) + 2 ReLU(x2) - ReLU(x2) at (1, 1): (1, 2)",
-              witness=pinned("rectgrad--symmetry")),
+        fails("symmetry", on="relu", reason="ReLU(x1) + 2 ReLU(x2) - ReLU(x2) at (1, 1): (1, 2)"),
         holds("scale-equivariance", on="any", source="proved here: a g > 0 iff c a g > 0 for c > 0"),
     ],
 )  # fmt: skip
@@ -205,8 +203,7 @@ ABSOLUTE = "at x = 0.4 a score of 0.4 is below tau, and twice of it is not: 0 an
         *POSITIVE,
         fails("equivalence/guided-backprop", on="relu", reason="positive scores up to tau are cut, too"),
         fails("implementation-invariance/split", on="relu", reason=COUNTED),
-        fails("symmetry", on="relu", reason="a unit of one feature is two units with half of the score for the other",
-              witness=pinned("rectgrad-tau--symmetry")),
+        fails("symmetry", on="relu", reason="a unit of one feature is two units with half of the score for the other"),
         fails("scale-equivariance", on="relu", reason=ABSOLUTE),
         *(holds("scale-equivariance", on=family, source=NO_RELU) for family in WITHOUT_RELU),
     ],

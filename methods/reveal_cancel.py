@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from ..claims import fails, holds, method
 from . import deeplift
 from .affine import affine
-from .engine import Operation, Rules, modified_gradient, replaced
+from .engine import modified_gradient, replaced
 from .operations import PIECEWISE, RESHAPES, SMOOTH, WEIGHTED
+from .passes import Operation, Rules
 from .secants import Pair
 
 
@@ -132,8 +133,7 @@ def rearranged(operation: Operation) -> Any:
 def reveal(operation: Operation) -> Tensor:
     """An elementwise activation: the mean effect of each part alone, before and after the other one."""
     known = parts_of(operation.inputs[0]) if len(operation.inputs) == 1 else None
-    with torch.no_grad():
-        value: Tensor = operation.run()
+    value: Tensor = operation.value()
     if known is None or known.rise.shape != value.shape:
         return deeplift.rescale(operation)
     there = deeplift.pairs(operation)[0].there

@@ -45,7 +45,7 @@ def _places(size: int, kernel: int, stride: int, padding: int, dilation: int) ->
     return [[p * stride + k * dilation - padding for k in range(kernel)] for p in range(count)]
 
 
-def _windows(layer: Layer, sizes: tuple[int, ...], kernel: tuple[int, ...], stride: int) -> list[list[list[int]]]:
+def windows(layer: Layer, sizes: tuple[int, ...], kernel: tuple[int, ...], stride: int) -> list[list[list[int]]]:
     padding, dilation = layer.get("padding", 0), layer.get("dilation", 1)
     return [_places(s, k, stride, padding, dilation) for s, k in zip(sizes, kernel, strict=True)]
 
@@ -53,7 +53,7 @@ def _windows(layer: Layer, sizes: tuple[int, ...], kernel: tuple[int, ...], stri
 def _conv(layer: Layer, value: np.ndarray, slope: np.ndarray) -> Pair:
     """Entry by entry of the kernel: its weights times what it lies on, at all places."""
     weight, bias, padding = layer["weight"], layer.get("bias"), layer.get("padding", 0)
-    axes = _windows(layer, value.shape[1:], weight.shape[2:], layer.get("stride", 1))
+    axes = windows(layer, value.shape[1:], weight.shape[2:], layer.get("stride", 1))
     around = [(0, 0), *[(padding, padding)] * (value.ndim - 1)]
     value, slope = np.pad(value, around), np.pad(slope, [*around, (0, 0)])
     shape = (len(weight), *(len(axis) for axis in axes))
@@ -67,7 +67,7 @@ def _conv(layer: Layer, value: np.ndarray, slope: np.ndarray) -> Pair:
 
 def _maxpool(layer: Layer, value: np.ndarray, slope: np.ndarray, chosen: list[object]) -> Pair:
     kernel = (layer["kernel"],) * (value.ndim - 1)
-    axes = _windows(layer, value.shape[1:], kernel, layer.get("stride", layer["kernel"]))
+    axes = windows(layer, value.shape[1:], kernel, layer.get("stride", layer["kernel"]))
     shape = (len(value), *(len(axis) for axis in axes))
     out, out_slope = np.zeros(shape), np.zeros((*shape, slope.shape[-1]))
     for c in range(len(value)):
@@ -143,7 +143,7 @@ def _rearranged(layer: Layer, a: np.ndarray, da: np.ndarray) -> Pair:
     return a * scale + shift, da * np.asarray(scale)[..., None]
 
 
-def _step(layer: Layer, inputs: list[Pair], pattern: list[object]) -> Pair:
+def step(layer: Layer, inputs: list[Pair], pattern: list[object]) -> Pair:
     """One layer on values with their derivatives; signs and maxima are appended to the pattern."""
     (a, da), kind = inputs[0], layer.kind
     if kind == "linear":
@@ -184,7 +184,7 @@ def derivative(network: Network, x: np.ndarray) -> tuple[np.ndarray, np.ndarray,
     values: dict[str, Pair] = {"x": (x, np.eye(x.size).reshape(*x.shape, x.size))}
     pattern: list[object] = []
     for call in network.calls:
-        values[call.value] = _step(network.layers[call.layer], [values[name] for name in call.inputs], pattern)
+        values[call.value] = step(network.layers[call.layer], [values[name] for name in call.inputs], pattern)
     logits, slopes = values[network.output]
     return logits, slopes, tuple(pattern)
 
@@ -194,32 +194,42 @@ def signs(network: Network, x: np.ndarray) -> tuple[object, ...]:
     values: dict[str, Pair] = {"x": (x, np.zeros((*x.shape, 0)))}
     pattern: list[object] = []
     for call in network.calls:
-        values[call.value] = _step(network.layers[call.layer], [values[name] for name in call.inputs], pattern)
+        values[call.value] = step(network.layers[call.layer], [values[name] for name in call.inputs], pattern)
     return tuple(pattern)
+
+
+def forward(network: Network, x: np.ndarray) -> dict[str, np.ndarray]:
+    """Every value of the network at one input x [*shape], by name."""
+    values = {"x": x}
+    for call in network.calls:
+        inputs: list[Pair] = [(values[name], np.zeros((*values[name].shape, 0))) for name in call.inputs]
+        values[call.value] = step(network.layers[call.layer], inputs, [])[0]
+    return values
+
+
+def matrix(layer: Layer, inputs: list[np.ndarray]) -> np.ndarray:
+    """The derivatives [out, in] of one layer there, the entries of all its inputs in a row."""
+    total, parts, start = sum(value.size for value in inputs), [], 0
+    for value in inputs:
+        slope = np.zeros((value.size, total))
+        slope[:, start : start + value.size] = np.eye(value.size)
+        parts.append((value, slope.reshape(*value.shape, total)))
+        start += value.size
+    return step(layer, parts, [])[1].reshape(-1, total)
 
 
 def guided(network: Network, x: np.ndarray, target: int) -> np.ndarray:
     """Guided backpropagation: back over the calls with each layer's matrix of derivatives; ReLUs cut what is negative."""
-    values = {"x": x}
-    for call in network.calls:
-        inputs: list[Pair] = [(values[name], np.zeros((*values[name].shape, 1))) for name in call.inputs]
-        values[call.value] = _step(network.layers[call.layer], inputs, [])[0]
+    values = forward(network, x)
     reaching = {name: np.zeros(value.size) for name, value in values.items()}
     reaching[network.output][target] = 1.0
     for call in reversed(network.calls):
         layer, g = network.layers[call.layer], reaching[call.value]
         if layer.kind == "relu":
             g = np.where(g > 0, g, 0.0)
-        sizes = [values[name].size for name in call.inputs]
-        parts, start = [], 0
-        for name, size in zip(call.inputs, sizes, strict=True):
-            slope = np.zeros((size, sum(sizes)))
-            slope[:, start : start + size] = np.eye(size)
-            parts.append((values[name], slope.reshape(*values[name].shape, -1)))
-            start += size
-        matrix = _step(layer, parts, [])[1].reshape(len(g), -1)
-        down, start = g @ matrix, 0
-        for name, size in zip(call.inputs, sizes, strict=True):
+        down, start = g @ matrix(layer, [values[name] for name in call.inputs]), 0
+        for name in call.inputs:
+            size = values[name].size
             reaching[name] += down[start : start + size]
             start += size
     return reaching["x"].reshape(x.shape)

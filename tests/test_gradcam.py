@@ -14,6 +14,7 @@ from attribcheck.methods.gradcam_kin import cumulative_gradcam, cumulative_gradm
 from attribcheck.methods.layers import layers_of
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torchvision.models import vgg16
 
 T0 = torch.tensor([0])
 
@@ -173,9 +174,8 @@ def test_cam_and_completeness_of_the_raw_map() -> None:
 
 
 def test_block_names_of_vgg_16() -> None:
-    models = pytest.importorskip("torchvision.models")
     torch.manual_seed(0)
-    net = models.vgg16(weights=None).eval()
+    net = vgg16(weights=None).eval()
     x = torch.randn(1, 3, 32, 32)
     for block, name in enumerate((3, 8, 15, 22, 29), start=1):
         (a,), (b,) = (layers_of("t", net, x, T0, layer) for layer in (f"B{block}", f"features.{name}"))

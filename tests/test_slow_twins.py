@@ -111,7 +111,7 @@ def largest_gap(method: Method, case: Case) -> float:
     assert isinstance(case.network, Network)
     x, target = torch.tensor(case.x), torch.tensor(case.target)
     data = None if case.data is None else torch.tensor(case.data)
-    start = baseline_for(method, x, torch.tensor(case.baseline), data)
+    start = baseline_for(method.baseline, x, torch.tensor(case.baseline), data)
     if method.stochastic:  # the twin draws the noise of a single sample
         case, x, target, start = case.but(x=case.x[:1], target=case.target[:1]), x[:1], target[:1], start[:1]
         torch.manual_seed(0)

@@ -66,7 +66,7 @@ def maximum(m1: float, v1: float, m2: float, v2: float) -> tuple[float, float]:
 def _affine(layer: Layer, value: Random, k: int, others: int) -> Random:
     at = value.mean if isinstance(value, Normal) else value.absent
     identity = np.eye(at.size).reshape(*at.shape, at.size)
-    out, slope = slow_twins._step(layer, [(at, identity)], [])
+    out, slope = slow_twins.step(layer, [(at, identity)], [])
     matrix = slope.reshape(-1, at.size)
     if isinstance(value, Normal):
         variance = np.array(
@@ -92,7 +92,7 @@ def _pool(layer: Layer, z: Normal) -> Normal:
     shape: tuple[int, ...] | None = None
     rows = []
     for c in range(len(z.mean)):
-        windows = slow_twins._windows(
+        windows = slow_twins.windows(
             layer, z.mean.shape[1:], (layer["kernel"],) * (z.mean.ndim - 1), layer.get("stride", layer["kernel"])
         )
         shape = tuple(len(axis) for axis in windows)

@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 from attribcheck.axioms.networks.spec import Network
 
-from .slow_twins import Pair, _step
+from .slow_twins import forward, matrix
 from .twins_gradcam import _corners, _space, derivative_at, lay_out
 
 Place = list[int | None]
@@ -16,27 +16,15 @@ Place = list[int | None]
 def biases(network: Network, x: np.ndarray, target: int) -> list[tuple[np.ndarray, Place]]:
     """For each call: the derivative of the logit there times (value - derivative of the layer * its inputs), and the axis
     of x that each axis of the value runs along."""
-    inside = {"x": x}
+    inside = forward(network, x)
     place: dict[str, Place] = {"x": list(range(x.ndim))}
     found = []
     for call in network.calls:
-        layer, n = network.layers[call.layer], sum(inside[name].size for name in call.inputs)
-        parts: list[Pair] = []
-        start = 0
-        for name in call.inputs:
-            v = inside[name]
-            slope = np.zeros((v.size, n))
-            slope[:, start : start + v.size] = np.eye(v.size)
-            parts.append((v, slope.reshape(*v.shape, n)))
-            start += v.size
-        value, slope = _step(layer, parts, [])
-        linear = np.zeros(value.shape)
-        for k, z in enumerate(np.concatenate([v.reshape(-1) for v, _ in parts])):
-            linear += slope[..., k] * z
-        inside[call.value] = value
+        layer, parts, value = network.layers[call.layer], [inside[name] for name in call.inputs], inside[call.value]
+        linear = matrix(layer, parts) @ np.concatenate([v.reshape(-1) for v in parts])
         place[call.value] = _placed(layer.kind, [place[name] for name in call.inputs], value.ndim)
         gradient = derivative_at(network, x, call.value, target)[1]
-        found.append((gradient * (value - linear), place[call.value]))
+        found.append((gradient * (value - linear.reshape(value.shape)), place[call.value]))
     return found
 
 

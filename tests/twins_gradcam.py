@@ -11,22 +11,19 @@ from collections.abc import Callable
 import numpy as np
 from attribcheck.axioms.networks.spec import Network
 
-from .slow_twins import Pair, _step
+from .slow_twins import Pair, forward, step
 
 
 def derivative_at(network: Network, x: np.ndarray, value: str, target: int) -> tuple[np.ndarray, np.ndarray]:
     """A value inside the network [*shape] and the derivative of one logit with respect to it [*shape]."""
-    inside = {"x": x}
-    for call in network.calls:
-        parts: list[Pair] = [(inside[name], np.zeros((*inside[name].shape, 1))) for name in call.inputs]
-        inside[call.value] = _step(network.layers[call.layer], parts, [])[0]
+    inside = forward(network, x)
     here = inside[value]
     carried: dict[str, Pair] = {name: (v, np.zeros((*v.shape, here.size))) for name, v in inside.items()}
     carried[value] = (here, np.eye(here.size).reshape(*here.shape, here.size))
     behind = value == "x"
     for call in network.calls:
         if behind:
-            carried[call.value] = _step(network.layers[call.layer], [carried[name] for name in call.inputs], [])
+            carried[call.value] = step(network.layers[call.layer], [carried[name] for name in call.inputs], [])
         behind = behind or call.value == value
     return here, carried[network.output][1][target].reshape(here.shape)
 

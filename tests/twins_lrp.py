@@ -7,22 +7,10 @@ from collections.abc import Callable
 import numpy as np
 from attribcheck.axioms.networks.spec import Network
 
-from .slow_twins import SLOPES, _step
+from .slow_twins import SLOPES, forward, matrix
 
 Share = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
 """(matrix [out, in], input [in], bias [out]) -> k [out, in]: input i takes x_i k_ji of the relevance of unit j."""
-
-
-def matrix_of(network: Network, value: str, inputs: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """The derivatives [out, in] of one call, all its inputs in a row, and what it computes [out]."""
-    layer, size, start, parts = network.layer_of(value), sum(a.size for a in inputs), 0, []
-    for a in inputs:
-        slope = np.zeros((a.size, size))
-        slope[:, start : start + a.size] = np.eye(a.size)
-        parts.append((a, slope.reshape(*a.shape, size)))
-        start += a.size
-    out, slopes = _step(layer, parts, [])
-    return slopes.reshape(out.size, size), out.reshape(-1)
 
 
 def by_contributions(epsilon: float) -> Share:
@@ -96,12 +84,10 @@ def relevance(
     start: Callable[[float], float] = lambda f: 1.0,
 ) -> np.ndarray:
     """The map [*shape]; g = relevance over value is what goes down, and relevance itself into the input's own layers."""
-    values = {"x": x}
-    matrices = {}
-    for call in network.calls:
-        inputs = [values[name] for name in call.inputs]
-        matrices[call.value], _ = matrix_of(network, call.value, inputs)
-        values[call.value] = _step(network.layers[call.layer], [(a, np.zeros((*a.shape, 0))) for a in inputs], [])[0]
+    values = forward(network, x)
+    matrices = {
+        call.value: matrix(network.layers[call.layer], [values[name] for name in call.inputs]) for call in network.calls
+    }
     g = {name: np.zeros(value.size) for name, value in values.items()}
     g[network.output][target] = start(float(values[network.output][target]))
     # Where the entries of rearrangements of the input come from: value = moved @ x.

@@ -10,7 +10,8 @@ from attribcheck.axioms.networks.spec import Call, Layer, Network
 from attribcheck.errors import Unsupported
 
 from . import slow_twins
-from .twins_rectified import forward, matrix
+from .slow_twins import forward
+from .twins_rectified import matrices
 
 Where = list[tuple[int, tuple[int, ...]] | None]
 """What a unit reads: for each weight the number of the input and the index in there, None where it is padding."""
@@ -29,7 +30,7 @@ def _places(
             yield out, out[-1], [(0, (*out[:-1], i)) for i in range(len(weights))], weights
         elif kind.startswith("conv"):
             weights = layer["weight"][out[0]]
-            axes = slow_twins._windows(layer, x.shape[1:], weights.shape[1:], layer.get("stride", 1))
+            axes = slow_twins.windows(layer, x.shape[1:], weights.shape[1:], layer.get("stride", 1))
             reads: Where = []
             for c, *tap in np.ndindex(*weights.shape):
                 at = (c, *(axis[p][k] for axis, p, k in zip(axes, out[1:], tap, strict=True)))
@@ -85,7 +86,7 @@ def attributed(
         if layer.kind in ("linear", "conv1d", "conv2d", "add", "gap", "mean"):
             _through_units(network, call, here, there, reaching, relevance, printed)
         elif layer.kind in ("relu", "maximum", "maxpool1d", "maxpool2d", "amax", *_ROUTES):
-            for name, slopes in zip(call.inputs, matrix(layer, [here[n] for n in call.inputs]), strict=True):
+            for name, slopes in zip(call.inputs, matrices(layer, [here[n] for n in call.inputs]), strict=True):
                 reaching[name] += (g.reshape(-1) @ slopes).reshape(reaching[name].shape)
         else:
             raise Unsupported(f"no formula for {layer.kind}")

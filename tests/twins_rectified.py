@@ -50,17 +50,11 @@ def _scores(z: np.ndarray, g: np.ndarray, absolute: bool) -> list[float]:
     return [abs(p) for p in products] if absolute else products
 
 
-def matrix(layer: Layer, inputs: list[np.ndarray]) -> list[np.ndarray]:
+def matrices(layer: Layer, inputs: list[np.ndarray]) -> list[np.ndarray]:
     """The derivatives [outputs, size of the input] of one layer by each of its inputs."""
     if layer.kind == "amax":
         return [_amax(layer["axis"] - 1, inputs[0])]
-    total, parts, start = sum(value.size for value in inputs), [], 0
-    for value in inputs:
-        slope = np.zeros((value.size, total))
-        slope[:, start : start + value.size] = np.eye(value.size)
-        parts.append((value, slope.reshape(*value.shape, total)))
-        start += value.size
-    whole = slow_twins._step(layer, parts, [])[1].reshape(-1, total)
+    whole = slow_twins.matrix(layer, inputs)
     cuts = np.cumsum([value.size for value in inputs])[:-1]
     return np.split(whole, cuts, axis=1)
 
@@ -79,7 +73,7 @@ def _amax(axis: int, value: np.ndarray) -> np.ndarray:
 
 def back(network: Network, x: np.ndarray, target: int, at_relu: AtRelu) -> np.ndarray:
     """The gradient of one logit at x [*shape], with what ReLUs let back decided by `at_relu`."""
-    values = forward(network, x)
+    values = slow_twins.forward(network, x)
     reaching = {name: np.zeros(value.size) for name, value in values.items()}
     reaching[network.output][target] = 1.0
     for call in reversed(network.calls):
@@ -88,15 +82,6 @@ def back(network: Network, x: np.ndarray, target: int, at_relu: AtRelu) -> np.nd
         if layer.kind == "relu":
             reaching[call.inputs[0]] += at_relu(inputs[0].reshape(-1), g)
             continue
-        for name, slopes in zip(call.inputs, matrix(layer, inputs), strict=True):
+        for name, slopes in zip(call.inputs, matrices(layer, inputs), strict=True):
             reaching[name] += g @ slopes
     return reaching["x"].reshape(x.shape)
-
-
-def forward(network: Network, x: np.ndarray) -> dict[str, np.ndarray]:
-    """All values at one input x [*shape]."""
-    values = {"x": x}
-    for call in network.calls:
-        inputs = [(values[name], np.zeros((*values[name].shape, 0))) for name in call.inputs]
-        values[call.value] = slow_twins._step(network.layers[call.layer], inputs, [])[0]
-    return values

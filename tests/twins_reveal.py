@@ -6,8 +6,7 @@ import numpy as np
 from attribcheck.axioms.networks.spec import Network
 from attribcheck.errors import Unsupported
 
-from .slow_twins import SLOPES, _step
-from .twins_lrp import matrix_of
+from .slow_twins import SLOPES, forward, matrix
 
 KINDS = {"linear", "conv1d", "conv2d", "flatten", "add", "relu", "tanh", "sigmoid", "softplus", "gelu"}
 
@@ -27,16 +26,13 @@ def reveal_cancel(network: Network, x: np.ndarray, target: int, start: np.ndarra
     """The map [*shape]; Unsupported for networks with other layers than these."""
     if {layer.kind for layer in network.layers.values()} - KINDS:
         raise Unsupported("the twin knows other layers")
-    here, there = {"x": x}, {"x": start}
+    here, there = forward(network, x), forward(network, start)
     sides: dict[str, tuple[np.ndarray, np.ndarray]] = {}  # rise and fall of values whose contributions are known
     for call in network.calls:
         layer = network.layers[call.layer]
-        for values in (here, there):
-            parts = [(values[name], np.zeros((*values[name].shape, 0))) for name in call.inputs]
-            values[call.value] = _step(layer, parts, [])[0]
         steps = np.concatenate([(here[name] - there[name]).reshape(-1) for name in call.inputs])
         if layer.kind in ("linear", "conv1d", "conv2d", "add"):
-            w, _ = matrix_of(network, call.value, [here[name] for name in call.inputs])
+            w = matrix(layer, [here[name] for name in call.inputs])
             sides[call.value] = (np.maximum(w * steps, 0).sum(1), np.minimum(w * steps, 0).sum(1))
         elif call.inputs[0] in sides:
             rise, fall = sides[call.inputs[0]]
@@ -67,7 +63,7 @@ def reveal_cancel(network: Network, x: np.ndarray, target: int, start: np.ndarra
             up[call.inputs[0]] += m
             down[call.inputs[0]] += n
             continue
-        w, _ = matrix_of(network, call.value, [here[name] for name in call.inputs])
+        w = matrix(layer, [here[name] for name in call.inputs])
         steps = np.concatenate([(here[name] - there[name]).reshape(-1) for name in call.inputs])
         flowing = np.zeros(steps.size)
         for i, step in enumerate(steps):
