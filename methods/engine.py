@@ -41,7 +41,8 @@ class _Replaced(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, through: Tensor, value: Tensor, backward: Callable[[Tensor], Tensor]) -> Tensor:
         ctx.rule = backward
-        return value.detach()
+        # A copy: rules keep the value for the way back, and the model may overwrite what it goes on with.
+        return value.clone()
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Any:

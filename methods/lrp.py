@@ -9,14 +9,14 @@ from ..claims import fails, holds, method
 from ..errors import Unsupported, UsageError
 from .engine import modified_gradient, on_gradient, replaced
 from .operations import LINEAR, MAXIMA, PIECEWISE, SMOOTH, WEIGHTED
-from .passes import Operation, Rule, Rules, keep
+from .passes import Operation, Rule, Rules, keep, note, noted
 
 EPSILON = 1e-6
 
 
 # Set on what a layer with the epsilon rule computed: its relevance is defined where the value is zero, too. It holds the
 # version of the tensor: what the model writes into it later is no longer the layer's output.
-_STABILISED = "_attribcheck_stabilised"
+_STABILISED = "stabilised"
 
 
 def _tiny(z: Tensor) -> float:
@@ -34,7 +34,7 @@ def stabilised(epsilon: float) -> Rule:
         z: Tensor = single(operation).run()
         size = z.detach().abs().clamp(min=_tiny(z))
         factor = size / (size + epsilon)
-        setattr(z, _STABILISED, z._version)
+        note(z, _STABILISED, True)
         return on_gradient(z, lambda g: g * factor)
 
     return rule
@@ -51,7 +51,7 @@ def ratio(operation: Operation) -> Tensor:
     through = z.expand(value.shape)  # a constant of the operation may have more entries
     here = through.detach()
     slope = value / here
-    stable = getattr(z, _STABILISED, None) == z._version
+    stable = bool(noted(z, _STABILISED))
     zero = here.abs() < _tiny(z) if stable else here == 0
     if bool(zero.any()):
         if bool((zero & (value != 0)).any()) and not stable:

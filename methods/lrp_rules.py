@@ -18,7 +18,7 @@ from .affine import Affine, affine
 from .engine import replaced
 from .lrp import rules as epsilon_rules
 from .operations import WEIGHTED
-from .passes import Operation, Rule, Rules, keep
+from .passes import Operation, Rule, Rules, keep, note, noted
 
 DENSE = frozenset(
     {"linear", "matmul", "mm", "bmm", "addmm", "baddbmm", "addmv", "einsum", "dot", "mv", "inner", "tensordot"}
@@ -78,15 +78,14 @@ def gamma_rule(amount: float) -> Rule:
             return relevance
 
         result = replaced(value, _normalised(contributions, total), share)
-        setattr(result, _WEIGHTED_SUM, (result._version, total))
+        note(result, _WEIGHTED_SUM, total)
         return result
 
     return rule
 
 
-# Set on what a gamma layer computed: its denominator, in which a bias that the code adds later counts too. With the version
-# of the tensor: what the model writes into it later is no longer the layer's output.
-_WEIGHTED_SUM = "_attribcheck_weighted_sum"
+# Noted of what a gamma layer computed: its denominator, in which a bias that the code adds later counts too.
+_WEIGHTED_SUM = "weighted sum"
 
 
 def _refuse_pole(total: Tensor, relevance: Tensor) -> None:
@@ -99,9 +98,9 @@ def gamma_bias(amount: float) -> Rule:
 
     def rule(operation: Operation) -> Any:
         result: Tensor = operation.run()
-        version, without = getattr(operation.inputs[0], _WEIGHTED_SUM, (None, None))
+        without = noted(operation.inputs[0], _WEIGHTED_SUM)
         turned = operation.name == "rsub" or (operation.name == "sub" and operation.inputs[0] is not operation.args[0])
-        if len(operation.inputs) > 1 or without is None or version != operation.inputs[0]._version or turned:
+        if len(operation.inputs) > 1 or without is None or turned:
             return result
         z = operation.inputs[0].expand_as(result)
         value, before = result.detach(), nonzero(z.detach())
@@ -114,7 +113,7 @@ def gamma_bias(amount: float) -> Rule:
             return g * slope
 
         result = replaced(value, z, share)
-        setattr(result, _WEIGHTED_SUM, (result._version, total))
+        note(result, _WEIGHTED_SUM, total)
         return result
 
     return rule
@@ -161,27 +160,27 @@ class Input:
     high: Tensor
 
 
-_INPUT = "_attribcheck_input"
+_INPUT = "input"
 
 
 def mark_input(value: Tensor, known: Input) -> None:
     """Make a tensor known as (a rearrangement of) the input, until something is written into it."""
-    setattr(value, _INPUT, (value._version, known))
+    note(value, _INPUT, known)
 
 
 def input_of(value: Tensor) -> Input | None:
     """What is known of a tensor that is (a rearrangement of) the input; None for any other."""
-    version, known = getattr(value, _INPUT, (None, None))
-    return known if version == value._version else None
+    known: Input | None = noted(value, _INPUT)
+    return known
 
 
 def rearranged(operation: Operation) -> Any:
     """An operation that moves entries: what is known of them moves along."""
     result = operation.run()
     if len(operation.inputs) == 1 and isinstance(result, Tensor):
-        version, total = getattr(operation.inputs[0], _WEIGHTED_SUM, (None, None))
-        if total is not None and version == operation.inputs[0]._version:
-            setattr(result, _WEIGHTED_SUM, (result._version, operation.run_on(total)))
+        total = noted(operation.inputs[0], _WEIGHTED_SUM)
+        if total is not None:
+            note(result, _WEIGHTED_SUM, operation.run_on(total))
     known = (
         input_of(operation.inputs[0])
         if len(operation.inputs) == 1 and operation.inputs[0] is operation.args[0]

@@ -106,6 +106,28 @@ class Operation:
         return self._reference
 
 
+_NOTES = "_attribcheck_notes"
+
+
+def note(value: Tensor, name: str, what: Any) -> None:
+    """Let a rule know something of a value: until something is written into it, it is found by `noted`."""
+    known = dict(getattr(value, _NOTES, {}))
+    known[name] = (value._version, what)
+    setattr(value, _NOTES, known)
+
+
+def noted(value: Tensor, name: str) -> Any:
+    """What a rule noted of a value; None where nothing is known of what it holds by now."""
+    version, what = getattr(value, _NOTES, {}).get(name, (None, None))
+    return what if version == value._version else None
+
+
+def _same_notes(value: Tensor, of: Tensor) -> None:
+    """A value that holds what another one does: what is known of that one is known of it, and nothing else."""
+    valid = {name: what for name, (version, what) in getattr(of, _NOTES, {}).items() if version == of._version}
+    setattr(value, _NOTES, {name: (value._version, what) for name, what in valid.items()})
+
+
 Rule = Callable[[Operation], Any]
 Rules = Mapping[str, Rule]
 
@@ -191,13 +213,16 @@ class Pass(TorchFunctionMode):
         # The rule works out of place, on a copy; the result is then written where the model expects it.
         target = args[0]
         copy = self.watch(target.clone())
+        _same_notes(copy, target)
         if overwrites(func):
             func = _out_of_place(name, func)
         else:
             args, kwargs = out_of_place(args, kwargs)
         args = tuple(copy if value is target else value for value in args)
         operation = Operation(name, func, args, kwargs, [copy if t is target else t for t in inputs])
-        target.copy_(self.apply(rule, operation))
+        result = self.apply(rule, operation)
+        target.copy_(result)
+        _same_notes(target, result)
         return self.overwritten(target)
 
 

@@ -14,7 +14,7 @@ from . import deeplift
 from .affine import affine
 from .engine import modified_gradient, replaced
 from .operations import PIECEWISE, RESHAPES, SMOOTH, WEIGHTED
-from .passes import Operation, Rules
+from .passes import Operation, Rules, note, noted
 from .secants import Pair
 
 
@@ -42,19 +42,18 @@ class Parts:
         )
 
 
-# Set on values whose parts are known; it holds the version of the tensor: what is written into it later is another value.
-_PARTS = "_attribcheck_parts"
+_PARTS = "parts"
 
 
 def _with_parts(value: Tensor, parts: Parts) -> Tensor:
-    setattr(value, _PARTS, (value._version, parts))
+    note(value, _PARTS, parts)
     return value
 
 
 def parts_of(value: Tensor) -> Parts | None:
     """The parts of a value, where they are known."""
-    version, parts = getattr(value, _PARTS, (None, None))
-    return parts if version == value._version else None
+    parts: Parts | None = noted(value, _PARTS)
+    return parts
 
 
 def _signs(z: Pair) -> tuple[Tensor, Tensor]:

@@ -27,6 +27,10 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 NAMES = ("lrp-0", "lrp-epsilon", "deeplift", "guided-backprop")
+OTHER_TABLES = (
+    "lrp-gamma", "lrp-alpha1-beta0", "lrp-alpha2-beta1", "z-plus", "lrp-composite", "deep-taylor", "deep-taylor-bounded",
+    "deeplift-revealcancel", "deconvnet", "rectgrad", "rectgrad-mod-tau",
+)  # fmt: skip
 Forward = Callable[[Tensor], Tensor]
 
 aten: Any = torch.ops.aten
@@ -159,6 +163,30 @@ OTHERS: dict[str, dict[str, Forward]] = {
     "square": {"torch": torch.square, "pow": lambda z: z**2, "in place": lambda z: z.pow_(2), "method": lambda z: z.square()},
     "exp": {"torch": torch.exp, "in place": lambda z: z.exp_(), "operator": lambda z: math.e**z},
 }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", OTHER_TABLES)
+def test_an_activation_that_overwrites_gives_the_map_of_its_module(name: str) -> None:
+    """Rules that keep what a layer computed must not see it overwritten, and lose nothing that they know of it."""
+    steps: list[tuple[Forward, Forward]] = [(RELUS["module"], RELUS[form]) for form in RELUS if "in place" in form]
+    steps += [(lambda z: torch.tanh(F.relu(z)), lambda z: z.relu_().tanh())]
+    for plain, overwriting in steps:
+        expected = attributed(name, lambda x, act=plain: logits(act(hidden(act(hidden(x))))))
+        found = attributed(name, lambda x, act=overwriting: logits(act(hidden(act(hidden(x))))))
+        torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize("name", OTHER_TABLES)
+def test_a_bias_that_is_added_in_place_is_a_bias(name: str) -> None:
+    weight, bias = seeded(4, 4, seed=3), seeded(4, seed=4)
+
+    def overwriting(x: Tensor) -> Tensor:
+        z = x @ weight.T
+        z += bias
+        return z
+
+    expected = attributed(name, lambda x: logits(F.relu(x @ weight.T + bias)))
+    torch.testing.assert_close(attributed(name, lambda x: logits(F.relu(overwriting(x)))), expected)
 
 
 @pytest.mark.parametrize("name", NAMES)
