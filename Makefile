@@ -5,7 +5,9 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 JOBS ?= 4
 
-.PHONY: report test lint types fix witnesses clean
+BUDGET ?= 600
+
+.PHONY: report test slow lint types fix witnesses power soak clean
 
 $(STAMP): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -19,6 +21,10 @@ report: $(STAMP)
 
 test: $(STAMP)
 	$(BIN)/python -m pytest -n $(JOBS)
+
+# What `make test` leaves out: every axiom on every family.
+slow: $(STAMP)
+	$(BIN)/python -m pytest -n $(JOBS) -m slow
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
@@ -36,6 +42,14 @@ fix: $(STAMP)
 # Looks for the witnesses of claimed failures that have none yet, and writes them beside the methods.
 witnesses: $(STAMP)
 	$(BIN)/python -m attribcheck.pin --jobs $(JOBS)
+
+# How many examples each broken method survives, over 20 seeds; writes POWER.md.
+power: $(STAMP)
+	$(BIN)/python -m tests.power --jobs $(JOBS) --write POWER.md
+
+# Fresh cases for every built-in claim that holds, up to 10,000 each, for BUDGET seconds; fails on the first alarm's report.
+soak: $(STAMP)
+	$(BIN)/python -m attribcheck.soak --jobs $(JOBS) --budget $(BUDGET)
 
 clean:
 	rm -rf $(VENV) build attribcheck-report *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis

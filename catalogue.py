@@ -11,6 +11,7 @@ from typing import Any
 from . import axioms
 from .axioms.networks.families import SUMMARIES
 from .axioms.networks.rewrites import REWRITES
+from .axioms.options import OPTIONS, read_family
 from .claims import Claim, Method
 from .errors import UsageError
 from .methods.registry import BUILTIN, GROUPS, resolve
@@ -44,6 +45,11 @@ def families() -> Rows:
     return list(SUMMARIES.items())
 
 
+def options() -> Rows:
+    """The options that every family takes in brackets: relu(form=module)."""
+    return [(name, f"{option.summary} ({', '.join(option.values)})") for name, option in OPTIONS.items()]
+
+
 def targets() -> Rows:
     """What can be given as a TARGET."""
     return [
@@ -58,6 +64,7 @@ LISTS: dict[str, Callable[[], Rows]] = {
     "methods": methods,
     "axioms": axiom_rows,
     "families": families,
+    "options": options,
     "targets": targets,
 }
 
@@ -70,8 +77,10 @@ def explain(name: str) -> str:
     """
     if name.partition("/")[0] in axioms.AXIOMS:
         return _axiom_page(name)
-    if name in SUMMARIES:
-        return f"{name}: {SUMMARIES[name]}"
+    head, fixed = read_family(name) if name.partition("(")[0] in SUMMARIES else (name, {})
+    if head in SUMMARIES:
+        drawn = "".join(f"\n  {option}={value}" for option, value in fixed.items())
+        return f"{name}: {SUMMARIES[head]}{drawn}"
     if name in REWRITES:
         return _axiom_page(f"implementation-invariance/{name}")
     if name in BUILTIN or ":" in name:

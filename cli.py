@@ -219,9 +219,9 @@ def _as_dict(result: Result) -> dict[str, Any]:
 
 
 @cli.command("list")
-@click.argument("what", type=click.Choice(["methods", "axioms", "families", "targets"]))
+@click.argument("what", type=click.Choice(["methods", "axioms", "families", "options", "targets"]))
 def list_(what: str) -> None:
-    """List methods, axioms, families or targets, with one line each."""
+    """List methods, axioms, families of networks, their options, or targets, with one line each."""
     from . import catalogue
 
     rows = catalogue.LISTS[what]()

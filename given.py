@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from .axioms.cases import GivenModel, LogitsOnly, UserModel, weights_hash
+from .axioms.cases import GivenModel, UserModel, weights_hash
+from .axioms.networks.build import LogitsOnly
 from .errors import UsageError, first_line
 from .methods.registry import import_object
 

@@ -54,7 +54,7 @@ class Selection:
         return (
             (not self.axioms or bool(names & set(self.axioms)))
             and not names & set(self.excluded)
-            and (not self.families or family in self.families)
+            and (not self.families or family in self.families or family.partition("(")[0] in self.families)
         )
 
 
@@ -81,7 +81,7 @@ def plan(methods: Sequence[Method], selection: Selection, has_model: bool = Fals
 def _place(cell: Cell) -> tuple[int, int, int]:
     """Cells stand in the order of the registries, so that two methods' rows read alike."""
     variant = 0 if cell.axiom.others else list(cell.axiom.variants).index(cell.variants[0])
-    return list(axioms.AXIOMS).index(cell.axiom.name), variant, list(SUMMARIES).index(cell.family)
+    return list(axioms.AXIOMS).index(cell.axiom.name), variant, list(SUMMARIES).index(cell.family.partition("(")[0])
 
 
 def _cells_of(method: Method, selection: Selection, has_model: bool) -> list[Cell]:
@@ -94,6 +94,7 @@ def _cells_of(method: Method, selection: Selection, has_model: bool) -> list[Cel
     if selection.observe or not method.claims:
         known = {(c.axiom.name, v, c.family) for c in claimed for v in c.variants}
         families = [name for name in SUMMARIES if name != MODEL or has_model]
+        families += [name for name in selection.families if name not in SUMMARIES]
         for axiom in axioms.AXIOMS.values():
             for variant in axiom.variants:
                 for family in families:

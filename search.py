@@ -16,7 +16,7 @@ from torch import Tensor
 from .axioms.axiom import Axiom
 from .axioms.cases import Case, GivenModel
 from .axioms.networks.families import MODEL
-from .axioms.networks.kinks import has_kinks, on_kink
+from .axioms.networks.kinks import MARGIN, SINGLE_MARGIN, has_kinks, on_kink
 from .axioms.networks.spec import Network
 from .axioms.trial import Trial
 from .claims import Method
@@ -100,12 +100,12 @@ class Bench:
             finally:
                 handle.remove()
             known = [t.double().cpu() for t in (trial.tensor(each.x, each), trial.reference(each))]
-            shape = tuple(each.x.shape[1:])
+            shape, margin = tuple(each.x.shape[1:]), SINGLE_MARGIN if each.dtype == "float32" else MARGIN
             for batch in points:
                 if tuple(batch.shape[1:]) != shape:
                     continue
                 new = [p for p in batch if not any((p == k).flatten(1).all(1).any() for k in known)]
-                if new and on_kink(each.network, torch.stack(new)):
+                if new and on_kink(each.network, torch.stack(new), margin):
                     return True
         return False
 
@@ -119,15 +119,15 @@ def search(bench: Bench, max_examples: int, seed: int) -> Tally:
     tally = Tally()
     n_wide = 0 if bench.family == MODEL else max_examples // WIDE_SHARE
     n_small = max_examples - n_wide
-    found = _tried(bench, tally, False, n_small, seed)
+    found = tried(bench, tally, False, n_small, seed)
     if found is not None:
         tally.violated = _smallest(bench, found, tally, n_small, seed)
     elif n_wide and not tally.cut:
-        found = _tried(bench, tally, True, n_wide, seed)
+        found = tried(bench, tally, True, n_wide, seed)
         if found is not None:
             tally.violated = _with_fewest_samples(bench, found.case, _kind(tally))
             again = Tally()
-            smaller = _tried(bench, again, False, SECOND_LOOK * max_examples, seed)
+            smaller = tried(bench, again, False, SECOND_LOOK * max_examples, seed)
             if smaller is not None and _kind(again) == _kind(tally):
                 tally.violated = _smallest(bench, smaller, tally, SECOND_LOOK * max_examples, seed)
     return tally
@@ -137,7 +137,7 @@ def _kind(tally: Tally) -> str:
     return "violated" if tally.error is None else "error"
 
 
-def _tried(bench: Bench, tally: Tally, is_wide: bool, n: int, seed: int) -> Sample | None:
+def tried(bench: Bench, tally: Tally, is_wide: bool, n: int, seed: int) -> Sample | None:
     """Try up to n valid cases; the first that is violated (or on which the method errs), or None.
 
     Where the method refuses networks, more are drawn, until it has refused more than n.
@@ -181,14 +181,14 @@ def _simplest(bench: Bench, found: Sample, kind: str, n: int, seed: int) -> list
     return [*starts, found][:STARTS]
 
 
-def _parts(case: Case) -> int:
+def parts(case: Case) -> int:
     """What a reader of a case has to look at: its features and its layers with weights."""
     layers = case.network.weighted_layers() if isinstance(case.network, Network) else 0
     return int(case.x[0].size) + layers
 
 
 def _size(sample: Sample) -> tuple[int, int]:
-    return (_parts(sample.case), len(sample.choices))
+    return (parts(sample.case), len(sample.choices))
 
 
 def _smallest(bench: Bench, found: Sample, tally: Tally, n: int, seed: int) -> Case:
@@ -196,9 +196,9 @@ def _smallest(bench: Bench, found: Sample, tally: Tally, n: int, seed: int) -> C
     cases: list[Case] = []
     for start in _simplest(bench, found, _kind(tally), n, seed):
         cases.append(_shrunk(bench, start, tally, n, seed))
-        if _parts(cases[-1]) <= 3:
+        if parts(cases[-1]) <= 3:
             break
-    return min(cases, key=_parts)
+    return min(cases, key=parts)
 
 
 def _shrunk(bench: Bench, found: Sample, tally: Tally, n: int, seed: int) -> Case:
@@ -261,9 +261,8 @@ def _outcome(bench: Bench, case: Case, tally: Tally, shrinking: bool) -> tuple[s
     if not shrinking:
         tally.examples += 1
         tally.vacuous += judgement.empty
-        tally.drawn.update(str(case.options[name]) for name in ("tier",) if name in case.options)
-        tally.drawn["kinks allowed"] += case.options.get("kinks") == "on"
-        tally.drawn["dead on purpose"] += bool(case.options.get("dead"))
+        tally.drawn.update(f"{name}={value}" for name, value in case.options.items())
+        tally.drawn[f"samples={len(case.x)}"] += 1
         tally.tolerance = judgement.tolerance
         tally.saw(judgement.residual)
     return ("violated" if judgement.violated else "holds"), ""

@@ -26,9 +26,10 @@ from hypothesis.internal.conjecture import providers
 from .axioms.axiom import Axiom
 from .axioms.cases import Case, GivenModel, Setting
 from .axioms.networks.families import MODEL, Family, members
-from .axioms.networks.kinks import on_kink, segment_in_kink
+from .axioms.networks.kinks import MARGIN, SINGLE_MARGIN, on_kink, segment_in_kink
 from .axioms.networks.sources import Small, Source, Wide
 from .axioms.networks.spec import Network
+from .axioms.options import read_family
 from .axioms.trial import in_dtype_of, reference
 from .claims import Method
 
@@ -78,7 +79,13 @@ class Origin:
         else:
             family = source.pick(*(m for m in members(self.family) if self.axiom.applies(self.variant, m)))
         features = 2 if self.baseline == "min" else 1
-        return Setting(source, family, self.data, features, self.baseline)
+        return Setting(source, family, self.data, features, self.baseline, read_family(self.family)[1])
+
+    def draw(self, source: Source) -> Case | None:
+        """One case, or None where the draw has no site for the variant."""
+        setting = self.setting(source)
+        case = self.axiom.draw(self.variant, setting)
+        return None if case is None else setting.written(case, self.axiom.own_form, self.axiom.single)
 
     def excluded(self, case: Case) -> bool:
         """Whether a network of the case is on a kink where the axiom forbids it.
@@ -90,10 +97,12 @@ class Origin:
         for each in self.axiom.evaluated(self.variant, case):
             if not isinstance(each.network, Network):
                 continue
-            x = in_dtype_of(each, each.x).double()
-            if self.axiom.kinks == "off" and on_kink(each.network, x):
+            x, margin = in_dtype_of(each, each.x).double(), SINGLE_MARGIN if each.dtype == "float32" else MARGIN
+            if self.axiom.kinks == "off" and on_kink(each.network, x, margin, inside=True):
                 return True
-            if self.baseline is not None and segment_in_kink(each.network, reference(self.baseline, each).double(), x):
+            if self.baseline is None:
+                continue
+            if segment_in_kink(each.network, reference(self.baseline, each).double(), x, margin):
                 return True
         return False
 
@@ -101,13 +110,13 @@ class Origin:
 @st.composite
 def small(draw: Any, origin: Origin) -> Drawn:
     """Small dyadic networks, which shrink."""
-    return Drawn(origin.axiom.draw(origin.variant, origin.setting(Small(draw))))
+    return Drawn(origin.draw(Small(draw)))
 
 
 @st.composite
 def wide(draw: Any, origin: Origin) -> Drawn:
     """Networks of ordinary size, each from one seed."""
-    return Drawn(origin.axiom.draw(origin.variant, origin.setting(Wide(draw(st.integers(0, 2**32 - 1))))))
+    return Drawn(origin.draw(Wide(draw(st.integers(0, 2**32 - 1)))))
 
 
 @dataclass(frozen=True)

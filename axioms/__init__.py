@@ -8,22 +8,29 @@ from collections.abc import Iterable
 from ..errors import UsageError
 from . import (
     approximate_completeness,
+    batch_independence,
     class_sensitivity,
     completeness,
     continuity,
     dummy,
     equivalence,
     feature_permutation,
+    form_invariance,
     implementation_invariance,
     input_invariance,
     linearity,
+    memory,
     non_negativity,
+    purity,
+    repeat_determinism,
     scale_equivariance,
     sensitivity_n,
     symmetry,
+    tying_invariance,
 )
 from .axiom import Axiom
 from .networks.families import ANY, MODEL, SUMMARIES, members
+from .options import read_family
 
 AXIOMS: dict[str, Axiom] = {
     module.AXIOM.name: module.AXIOM
@@ -42,6 +49,12 @@ AXIOMS: dict[str, Axiom] = {
         continuity,
         non_negativity,
         equivalence,
+        batch_independence,
+        repeat_determinism,
+        purity,
+        memory,
+        form_invariance,
+        tying_invariance,
     )
 }
 
@@ -80,8 +93,11 @@ def applies(axiom: Axiom, variant: str, family: str) -> bool:
 
 def check_family(name: str) -> str:
     """The name, if it is a family's; raises UsageError otherwise."""
-    if name not in SUMMARIES:
+    head, fixed = read_family(name)
+    if head not in SUMMARIES:
         raise UsageError(f"unknown family {name!r}; {suggestion(name, SUMMARIES)}")
+    if fixed and head == MODEL:
+        raise UsageError(f"family {name!r}: your own network is as it is; only drawn families take options")
     return name
 
 

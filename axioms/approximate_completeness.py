@@ -100,6 +100,7 @@ scale = f(model, x).abs() + biases.abs() + R.abs().flatten(1).sum(1)
 
 
 AXIOM = Axiom(
+    own_form=True,  # the biases are those of modules
     name="approximate-completeness",
     doc=__doc__,
     variants={"": "f(x) - sum R = sum over the biases of b df/db"},

@@ -35,6 +35,8 @@ class Axiom:
     draws      what `draw` puts into case.drawn, which a witness must hold
     applies    whether a variant makes sense for a family
     model      whether it can be checked on the user's own model
+    single     whether it can be checked in single precision
+    own_form   the axiom itself decides how the layers of its networks are written, so that the draw does not
     """
 
     name: str
@@ -51,6 +53,8 @@ class Axiom:
     draws: tuple[str, ...] = ()
     applies: Callable[[str, Family], bool] = lambda variant, family: True
     model: bool = False
+    single: bool = True
+    own_form: bool = False
 
     def full(self, variant: str) -> str:
         """ "name/variant", or "name" for an axiom without variants."""

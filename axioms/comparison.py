@@ -18,6 +18,7 @@ class Comparison:
     gap        [K]: how far each row is from what the axiom says
     scale      [K]: the size of the terms that were subtracted; gap / scale is the normalised residual
     empty      [K]: rows that say nothing (a zero map of a dead network), which every method would pass
+    exact      the figures are counts, which do not round: any gap is a violation
     """
 
     what: str
@@ -26,6 +27,7 @@ class Comparison:
     gap: Tensor
     scale: Tensor
     empty: Tensor
+    exact: bool = False
 
 
 def _rows(values: Tensor) -> Tensor:
@@ -68,6 +70,13 @@ def compare_entries(what: str, obtained: Tensor, expected: Tensor, attribution: 
     """Single entries [B] of a map [B, *shape], against the largest entry of the map (twice, as in compare_maps)."""
     scale = 2 * _rows(attribution.abs()).amax(1)
     return Comparison(what, expected, obtained, (obtained - expected).abs(), scale, scale == 0)
+
+
+def compare_counts(what: str, obtained: Sequence[int]) -> Comparison:
+    """Counts [K] of what should not have happened."""
+    counts = torch.tensor(list(obtained), dtype=torch.float64)
+    nothing = torch.zeros_like(counts)
+    return Comparison(what, nothing, counts, counts, torch.ones_like(counts), nothing.bool(), exact=True)
 
 
 def all_finite(comparison: Comparison) -> bool:

@@ -136,6 +136,7 @@ scale = size
 AXIOM = Axiom(
     name="continuity",
     doc=__doc__,
+    single=False,  # the last intervals have no two points there
     variants={"": "the map does not jump on the way from x to another point"},
     draw=_draw,
     residual=_residual,

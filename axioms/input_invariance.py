@@ -60,7 +60,7 @@ def _evaluated(variant: str, case: Case) -> list[Case]:
 
 def _residual(variant: str, trial: Trial) -> Comparison:
     here, there = _evaluated(variant, trial.case)
-    a, b = (trial.outputs(trial.tensor(case.x), case) for case in (here, there))
+    a, b = (trial.function(case) for case in (here, there))
     if float((a - b).abs().max()) > PRESERVED * max(1.0, float(a.abs().max())):
         raise NotPreserved(f"the shifted network is another function: {a.tolist()} against {b.tolist()}")
     first, second = trial.attribute(here), trial.attribute(there)

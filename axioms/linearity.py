@@ -44,8 +44,7 @@ def _evaluated(variant: str, case: Case) -> list[Case]:
 def _residual(variant: str, trial: Trial) -> Comparison:
     cases = _evaluated(variant, trial.case)
     a, b = trial.case.drawn["factors"]
-    x = trial.tensor(trial.case.x)
-    whole, left, right = (trial.outputs(x, case) for case in cases)
+    whole, left, right = (trial.function(case) for case in cases)
     if float((whole - a * left - b * right).abs().max()) > PRESERVED * max(1.0, float(whole.abs().max())):
         raise NotPreserved(f"{a} f + {b} g is {(a * left + b * right).tolist()}, the network gives {whole.tolist()}")
     together, first, second = (trial.attribute(case) for case in cases)

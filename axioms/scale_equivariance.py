@@ -44,8 +44,8 @@ def _evaluated(variant: str, case: Case) -> list[Case]:
 
 def _residual(variant: str, trial: Trial) -> Comparison:
     here, there = _evaluated(variant, trial.case)
-    factor, x = float(trial.case.drawn["factor"]), trial.tensor(trial.case.x)
-    a, b = factor * trial.outputs(x, here), trial.outputs(x, there)
+    factor = float(trial.case.drawn["factor"])
+    a, b = factor * trial.function(here), trial.function(there)
     if float((a - b).abs().max()) > PRESERVED * max(1.0, float(a.abs().max())):
         raise NotPreserved(f"{factor} f is {a.tolist()}, the scaled network gives {b.tolist()}")
     first, second = trial.attribute(here), trial.attribute(there)

@@ -9,8 +9,8 @@ import numpy as np
 from ..claims import Method
 from .axiom import Axiom
 from .cases import AnyNetwork, Case, UserModel
-from .networks.kinds import is_module, kind_of
-from .networks.spec import ARRAYS, Network
+from .networks.kinds import form_of, is_module, kind_of
+from .networks.spec import ARRAYS, Layer, Network
 
 _BUFFERS = {"mean": "running_mean", "var": "running_var"}
 
@@ -20,33 +20,62 @@ def network_source(network: Network, name: str) -> str:
     cls = "".join(part.capitalize() for part in name.split("_")) + "Network"
     made, weights, steps = [], [], []
     for key, layer in network.layers.items():
-        if not is_module(layer):
+        if is_module(layer):
+            made.append(f"        self.{key} = {kind_of(layer).source(layer)}")
+            for setting in sorted(ARRAYS & layer.settings.keys()):
+                at = f"{name}.{key}.{_BUFFERS.get(setting, setting)}"
+                weights.append(f"    {at}.copy_(torch.tensor({_numbers(layer[setting])}))")
             continue
-        made.append(f"        self.{key} = {kind_of(layer).source(layer)}")
-        for setting in sorted(ARRAYS & layer.settings.keys()):
-            value = (np.asarray(layer[setting]) + 0.0).tolist()
-            weights.append(f"    {name}.{key}.{_BUFFERS.get(setting, setting)}.copy_(torch.tensor({value}))")
+        for setting in _parameters(layer):
+            made.append(f"        self.{key}_{setting} = nn.Parameter(torch.tensor({_numbers(layer[setting])}))")
     for call in network.calls:
         layer = network.layers[call.layer]
         if is_module(layer):
             expression = f"self.{call.layer}({', '.join(call.inputs)})"
         else:
-            expression = kind_of(layer).source(layer).format(*call.inputs)
+            own = {setting: f"self.{call.layer}_{setting}" for setting in _parameters(layer)}
+            expression = form_of(layer).source(layer).format(*call.inputs, **own)
         steps.append(f"        {call.value} = {expression}")
     init = ["    def __init__(self):", "        super().__init__()", *made, ""] if made else []
+    returned = {"logits": network.output, "tuple": f"{network.output}, x", "single": f"{network.output}[:, 0]"}
     lines = [
         f"class {cls}(nn.Module):",
         *init,
         "    def forward(self, x):",
         *steps,
-        f"        return {network.output}",
+        f"        return {returned[network.returns]}",
         "",
         "",
         f"{name} = {cls}().eval()",
     ]
     if weights:
         lines += ["with torch.no_grad():", *weights]
+    if network.returns != "logits":
+        taken = "[0]" if network.returns == "tuple" else "[:, None]"
+        lines += [
+            "",
+            "",
+            f"class {cls}Logits(nn.Module):",
+            "    def __init__(self, model):",
+            "        super().__init__()",
+            "        self.model = model",
+            "",
+            "    def forward(self, x):",
+            f"        return self.model(x){taken}",
+            "",
+            "",
+            f"{name} = {cls}Logits({name}).eval()",
+        ]
     return "\n".join(lines)
+
+
+def _numbers(array: Any) -> Any:
+    return (np.asarray(array) + 0.0).tolist()
+
+
+def _parameters(layer: Layer) -> list[str]:
+    """The settings of a layer that are parameters of the network itself."""
+    return [setting for setting in form_of(layer).parameters if layer.get(setting) is not None]
 
 
 def _model_source(network: AnyNetwork, name: str) -> str:

@@ -68,6 +68,8 @@ def judge(
         return float(ratio.where(gap > 0, gap).max())
 
     residual = largest(0.0)
+    if comparison.exact:
+        return Judgement(residual, 0.0, residual > 0, empty)
     if residual > tolerance and magnitude is not None:
         noise = NOISE_OPERATIONS * ROUNDOFF[dtype] * magnitude()
         residual = largest(noise / TOLERANCE[dtype])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +10,18 @@ from torch import Tensor, nn
 from ..claims import Method
 from ..errors import MethodError, Unsupported, UsageError, first_line
 from .cases import DTYPES, AnyNetwork, Case, GivenModel, realize
+from .networks.build import evaluate
+from .networks.spec import Network
+
+
+class Arguments(NamedTuple):
+    """What a method is called with: x [B, *shape], target [B], baseline [B, *shape] and data [M, *shape] or None."""
+
+    module: nn.Module
+    x: Tensor
+    target: Tensor
+    baseline: Tensor | None
+    data: Tensor | None
 
 
 class Trial:
@@ -50,24 +62,41 @@ class Trial:
         with torch.no_grad():
             return self.module(case)(x).gather(1, target[:, None])[:, 0]
 
+    def function(self, case: Case) -> Tensor:
+        """The target logits [B] at the samples of a case, in float64 wherever the network is known as data.
+
+        For prechecks: whether two networks are one function is no matter of the arithmetic of the method.
+        """
+        if not isinstance(case.network, Network):
+            return self.outputs(self.tensor(case.x, case), case)
+        logits = evaluate(case.network, torch.tensor(case.x))
+        return logits.gather(1, torch.tensor(case.target)[:, None])[:, 0]
+
     def attribute(self, case: Case | None = None) -> Tensor:
         """The attribution [B, *shape] of a case (by default the trial's own), held to the contract."""
         case = case or self.case
+        if not self.method.stochastic:
+            return self.answer(self.arguments(case))
+        with self.own_random_numbers():
+            torch.manual_seed(case.seed)
+            return self.answer(self.arguments(case))
+
+    def own_random_numbers(self) -> Any:
+        """A context after which torch's random numbers go on as if nothing had been drawn."""
+        return torch.random.fork_rng(devices=[torch.cuda.current_device()] if self.device == "cuda" else [])
+
+    def arguments(self, case: Case) -> Arguments:
+        """What the method is called with on a case, in fresh tensors."""
         x = self.tensor(case.x, case)
-        target = torch.tensor(case.target, device=self.device)
+        data = (x if case.data is None else self.tensor(case.data, case)) if self.method.data else None
         baseline = None if self.method.baseline is None else self.reference(case)
-        options: dict[str, Any] = {}
-        if self.method.data:
-            options["data"] = x if case.data is None else self.tensor(case.data, case)
-        module = self.module(case)
+        return Arguments(self.module(case), x, torch.tensor(case.target, device=self.device), baseline, data)
+
+    def answer(self, given: Arguments) -> Tensor:
+        """The attribution [B, *shape], held to the contract."""
+        x, options = given.x, {} if given.data is None else {"data": given.data}
         try:
-            if self.method.stochastic:
-                devices = [torch.cuda.current_device()] if self.device == "cuda" else []
-                with torch.random.fork_rng(devices=devices):
-                    torch.manual_seed(case.seed)
-                    result = self.method.function(module, x, target, baseline, **options)
-            else:
-                result = self.method.function(module, x, target, baseline, **options)
+            result = self.method.function(given.module, x, given.target, given.baseline, **options)
         except (Unsupported, UsageError):
             raise
         except Exception as error:

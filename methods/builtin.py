@@ -17,6 +17,7 @@ from . import (
     gradcam_kin,
     gradients,
     guided,
+    hygiene,
     integrated_gradients,
     lrp,
     lrp_kin,
@@ -129,7 +130,7 @@ def _registered() -> dict[str, Method]:
     for name, made in _made(methods).items():
         methods[name] = named(made, name)
     # A claim of failure rests on the witness that comes with the package, where there is one.
-    return {name: naming.with_witnesses(method) for name, method in methods.items()}
+    return {name: naming.with_witnesses(hygiene.with_hygiene(method)) for name, method in methods.items()}
 
 
 BUILTIN: dict[str, Method] = _registered()

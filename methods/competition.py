@@ -123,7 +123,7 @@ def _claims(base: Method) -> tuple[Claim, ...]:
         )
         add(fails("linearity", on="linear", reason="who wins in f + g depends on both"))
         add(fails("class-sensitivity/other-logits", on="linear", reason="the other logits compete, by definition"))
-    if any(("holds", "continuity", family) in known for family in ("relu", "any")):
+    if any(("holds", "continuity", family) in known for family in ("relu", "relu(magnitude=ordinary)", "any")):
         add(fails("continuity", on="relu", reason="the label that is ahead changes where two maps cross"))
     for claim in base.claims:
         if claim.kind != "holds" or claim.tol is not None:

@@ -80,15 +80,15 @@ _UNDONE = ("linear", "relu", "relu-nobias", "smooth", "conv", "functional", "res
 _UNITS = ("permute", "dead", "rescale", "never-active")
 
 _TAYLOR = (
-    *(holds(f"implementation-invariance/{rewrite}", on="conv", source=_HIDDEN) for rewrite in _UNITS),
+    *(holds(f"implementation-invariance/{rewrite}", on="relu-positive", source=_HIDDEN) for rewrite in _UNITS),
     fails("implementation-invariance/fuse-linear", on="linear", reason="layers of positive contributions do not multiply"),
     fails("dummy", on="linear", reason="weights that cancel further up: (x1 + x2) - x2"),
-    holds("class-sensitivity/other-logits", on="any", source=_LOCAL),
-    holds("class-sensitivity/logit-permutation", on="any", source=_LOCAL),
+    holds("class-sensitivity/other-logits", on="relu-positive", source=_LOCAL),
+    holds("class-sensitivity/logit-permutation", on="relu-positive", source=_LOCAL),
     fails("class-sensitivity/parity", on="relu", reason="positive contributions to -f are negative ones to f"),
     holds("scale-equivariance", on="conv", source="proved here: shares stay, f is scaled"),
     holds("scale-equivariance", on="relu-positive", source="proved here: shares stay, f is scaled"),
-    holds("feature-permutation", on="any", source="proved here: a sum does not depend on the order of its terms"),
+    holds("feature-permutation", on="relu-positive", source="proved here: a sum does not depend on the order of its terms"),
 )  # fmt: skip
 
 
@@ -96,6 +96,10 @@ _TAYLOR = (
     name="deep-taylor",
     claims=[
         *_TAYLOR,
+        *(holds(f"implementation-invariance/{rewrite}", on="conv", source=_HIDDEN) for rewrite in _UNITS),
+        holds("class-sensitivity/other-logits", on="any", source=_LOCAL),
+        holds("class-sensitivity/logit-permutation", on="any", source=_LOCAL),
+        holds("feature-permutation", on="any", source="proved here: a sum does not depend on the order of its terms"),
         *(holds(f"implementation-invariance/{rewrite}", on="relu", source=_HIDDEN) for rewrite in _UNITS),
         holds("completeness/output", on="relu-positive", source=_SHARES),
         holds("non-negativity", on="relu-positive", source=_SHARES),

@@ -242,13 +242,15 @@ def _channels(values: Tensor, axes: Axes, space: Sequence[int]) -> Tensor | None
 
 
 _CONVOLUTIONAL = ("conv", "gap", "vgg")
+# Rounding of a map that is brought to [0, 1] (see gradcam_kin.rescaled), in at most eight layers.
+_STRETCHED = 8 * 2.0**8 * (2.0**-52) ** (2 / 3)
 _SAME = "proved here: the terms of convolutions and of the input stay (in another order, or in proportion and back)"
 
 
 @method(
     name="fullgrad",
     claims=[
-        *(holds(f"implementation-invariance/{rewrite}", on=family, source=_SAME)
+        *(holds(f"implementation-invariance/{rewrite}", on=f"{family}(dtype=float64)", tol=_STRETCHED, source=_SAME)
           for family in _CONVOLUTIONAL
           for rewrite in ("permute", "rescale", "dead", "never-active", "fuse-linear", "split-linear", "relu-identity")),
         *(holds(f"class-sensitivity/{variant}", on=family, source="proved here: the gradient of the target logit alone")
@@ -308,12 +310,17 @@ def fullgrad(
         raise Unsupported(f"fullgrad needs convolutions whose maps can be laid over the input; the network has {what}")
     (space,) = tracing.space
 
+    # A layer whose terms cancel has rounding left, which must not be stretched: the largest term of any layer tells its size.
+    terms = [term, *(bias.term for bias in tracing.biases)]
+    size = torch.stack([each.abs().flatten(1).amax(1) for each in terms]).amax(0)
+
     def psi(values: Tensor | None) -> Any:
         if values is None:
             return 0.0
         values = values.abs() if absolute else values
         if rescale:
-            values = rescaled(values if joint else values.flatten(0, 1)).reshape(values.shape)
+            one = values if joint else values.flatten(0, 1)
+            values = rescaled(one, size.repeat_interleave(len(one) // len(x))).reshape(values.shape)
         return upsampled(values.sum(1), space, x)
 
     result: Tensor = psi(_channels(term, tuple(range(x.dim())), space))

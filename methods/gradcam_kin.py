@@ -31,12 +31,21 @@ def _gradients(absolute: bool) -> Score:
     return lambda layer: _size(layer.gradient, absolute).sum(1)
 
 
-def rescaled(values: Tensor) -> Tensor:
-    """Maps [B, *sizes] brought to [0, 1], sample by sample; a map that is constant but for rounding becomes zero."""
+def rescaled(values: Tensor, size: Tensor | None = None) -> Tensor:
+    """Maps [B, *sizes] brought to [0, 1], sample by sample; a map that is constant but for rounding becomes zero.
+
+    Rounding is 2^8 eps of the size, and stretched by size / width, so a width below eps^(1/3) of the size counts as none:
+    what is left is right to 2^8 eps^(2/3), 1e-8 in double precision.
+
+    size: [B], how large the values are that these were computed from, where that is not seen in them.
+    """
     flat = values.flatten(1)
     low, high = flat.amin(1, keepdim=True), flat.amax(1, keepdim=True)
     width = high - low
-    flat_enough = width <= 2**10 * torch.finfo(values.dtype).eps * torch.maximum(high.abs(), low.abs())
+    largest = torch.maximum(high.abs(), low.abs())
+    if size is not None:
+        largest = torch.maximum(largest, size[:, None])
+    flat_enough = width <= torch.finfo(values.dtype).eps ** (1 / 3) * largest
     result = torch.where(flat_enough, 0.0, (flat - low) / torch.where(flat_enough, 1.0, width))
     return result.reshape(values.shape)
 

@@ -124,7 +124,8 @@ def rules(epsilon: float) -> Rules:
 _PROP_3I = "Ancona et al. 2018, Proposition 3 (i)"
 _PROP_3II = "Ancona et al. 2018, Proposition 3 (ii)"
 _RELUS = ("linear", "relu", "relu-nobias", "conv", "residual", "functional", "maxpool", "maximum")
-_SMOOTHS = ("smooth", "odd-nobias")
+# (Next to z = 0 the ratio sigmoid(z) / z multiplies the rounding of z: half of the digits are left in single precision.)
+_SMOOTHS = ("smooth(dtype=float64)", "odd-nobias")
 _UNITS = ("permute", "split", "dead", "fuse-linear", "split-linear", "batchnorm-folding", "relu-identity")
 
 _AS_GRADIENT = "it equals gradient * input there, which belongs to the function"
@@ -222,6 +223,10 @@ _RECURSION = "Ancona et al. 2018, Proposition 1"
 _CLEAR = 1e-2
 
 
+_AT_KINKS = "proved here: z / (z + eps sign z) = |z| / (|z| + eps) is zero at the kink"
+_ODD_RATIO = "proved here: tanh(z) / (z + eps sign z) is continuous"
+
+
 @method(
     name="lrp-epsilon",
     claims=[
@@ -243,7 +248,7 @@ _CLEAR = 1e-2
         *(
             holds(f"implementation-invariance/{rewrite}", on=family, source=_SAME_LAYERS)
             for rewrite in ("permute", "split", "dead")
-            for family in ("relu", "smooth", "conv")
+            for family in ("relu", "smooth(dtype=float64)", "conv")
         ),
         holds("implementation-invariance/never-active", on="relu", source=_SAME_LAYERS),
         fails("implementation-invariance/rescale", on="relu", reason=f"2z and z keep other shares: {_O_EPS}"),
@@ -252,9 +257,9 @@ _CLEAR = 1e-2
         fails("implementation-invariance/batchnorm-folding", on="relu", reason=f"one layer more or less: {_O_EPS}"),
         fails("implementation-invariance/activation-change", on="smooth", reason=_SIGMOID),
         fails("scale-equivariance", on="relu", reason=f"c z and z keep other shares: {_O_EPS}"),
-        holds("continuity", on="relu", source="proved here: z / (z + eps sign z) = |z| / (|z| + eps) is zero at the kink"),
-        holds("continuity", on="conv", source="proved here: z / (z + eps sign z) = |z| / (|z| + eps) is zero at the kink"),
-        holds("continuity", on="odd-nobias", source="proved here: tanh(z) / (z + eps sign z) is continuous"),
+        # (The slope grows with the outputs: where they are large, a continuous map is steeper than the search resolves.)
+        *(holds("continuity", on=f"{family}(magnitude=ordinary)", source=source)
+          for family, source in (("relu", _AT_KINKS), ("conv", _AT_KINKS), ("odd-nobias", _ODD_RATIO))),
         fails("continuity", on="smooth", reason="the sigmoid's a(z) / (z + eps sign z) jumps by 1 / eps at z = 0"),
         fails("continuity", on="maxpool", reason="the largest input takes all, until another one is larger"),
     ],

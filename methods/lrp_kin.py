@@ -23,7 +23,8 @@ _COMMON = (
       for rewrite in ("permute", "dead", "never-active") for family in ("relu", "conv", "residual")),
     holds("implementation-invariance/rescale", on="conv", source=_UNITS),
     holds("implementation-invariance/rescale", on="relu-positive", source=_UNITS),
-    *(holds(f"implementation-invariance/{rewrite}", on="smooth", source=_UNITS) for rewrite in ("permute", "dead")),
+    *(holds(f"implementation-invariance/{rewrite}", on="smooth(dtype=float64)", source=_UNITS)
+      for rewrite in ("permute", "dead")),
     holds("implementation-invariance/relu-identity", on="relu",
           source="proved here: the layer that reads ReLU(h) - ReLU(-h) sees h, and the difference has its own gradient"),
     fails("implementation-invariance/split", on="relu", reason=_SIGNS),

@@ -22,6 +22,7 @@ from .rectified import (
     rectified,
     rewrites,
     rules_with,
+    where_scores_count,
 )
 
 PERCENTILE = 50.0
@@ -74,7 +75,7 @@ _BELOW = "a score up to tau is cut"
 
 @method(
     name="rectgrad-mod-tau",
-    claims=[
+    claims=where_scores_count([
         *COMMON,
         *rewrites("never-active"),
         holds("class-sensitivity/parity", on="any", source="proved here: |a g| does not change its value with the sign of g"),
@@ -88,7 +89,7 @@ _BELOW = "a score up to tau is cut"
         fails("linearity", on="relu", reason="a summand's scores are below tau, those of twice of it are not"),
         fails("scale-equivariance", on="relu", reason=ABSOLUTE),
         fails("continuity", on="relu", reason="it jumps where a score passes tau"),
-    ],
+    ]),
 )  # fmt: skip
 def rectgrad_mod_tau(
     model: nn.Module, x: Tensor, target: Tensor, baseline: Tensor | None = None, *, tau: float = TAU

@@ -166,10 +166,10 @@ _SHIFT = "z_ji = w_ji x_i has the input as a factor, which the shift moved (Kind
 @method(
     name="lrp-epsilon-recursion",
     claims=[
-        holds("completeness/output", on="relu-nobias", tol=_ABSORBED, source=_EULER),
-        holds("completeness/delta", on="relu-nobias", tol=_ABSORBED, source=f"{_EULER}; f(0) = 0"),
-        holds("completeness/output", on="odd-nobias", tol=_ABSORBED, source=_EULER),
-        holds("completeness/delta", on="odd-nobias", tol=_ABSORBED, source=f"{_EULER}; f(0) = 0"),
+        holds("completeness/output", on="relu-nobias(magnitude=ordinary)", tol=_ABSORBED, source=_EULER),
+        holds("completeness/delta", on="relu-nobias(magnitude=ordinary)", tol=_ABSORBED, source=f"{_EULER}; f(0) = 0"),
+        holds("completeness/output", on="odd-nobias(magnitude=ordinary)", tol=_ABSORBED, source=_EULER),
+        holds("completeness/delta", on="odd-nobias(magnitude=ordinary)", tol=_ABSORBED, source=f"{_EULER}; f(0) = 0"),
         holds("implementation-invariance/permute", on="relu", source=f"{_SUM} the order of the units"),
         holds("implementation-invariance/split", on="relu", source=f"{_SUM} that w a = (s w) a + (1 - s) w a"),
         holds("implementation-invariance/dead", on="relu", source=f"{_SUM} a unit with w_ji = 0"),

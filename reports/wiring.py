@@ -11,13 +11,16 @@ from .tensors import shape_of
 Shape = list[int] | None
 
 _UNARY = {
-    "relu", "leaky_relu", "tanh", "sigmoid", "softplus", "gelu", "affine", "batchnorm", "softmax", "layernorm",
+    "relu", "leakyrelu", "prelu", "hardtanh", "abs", "elu", "silu", "tanh", "sigmoid", "softplus", "gelu", "exp", "affine",
+    "batchnorm", "softmax", "logsoftmax", "layernorm", "groupnorm",
 }  # fmt: skip
-_BINARY = {"add", "sub", "mul", "maximum"}
+_BINARY = {"add", "sub", "mul", "div", "maximum"}
 
 # What takes parts of one value together, or takes it apart. Axes of a layer count the batch.
 _CUT: dict[str, Callable[[Mapping[str, Any], list[int]], list[int]]] = {
     "flatten": lambda layer, shape: [prod(shape)],
+    "adaptiveavgpool1d": lambda layer, shape: [shape[0], layer["size"]],
+    "adaptiveavgpool2d": lambda layer, shape: [shape[0], layer["size"], layer["size"]],
     "gap": lambda layer, shape: [shape[0], 1, 1],
     "mean": lambda layer, shape: [size for axis, size in enumerate(shape, 1) if axis != layer["axis"]],
     "amax": lambda layer, shape: [size for axis, size in enumerate(shape, 1) if axis != layer["axis"]],
@@ -68,10 +71,10 @@ def _shape(layer: Mapping[str, Any], inputs: list[Shape]) -> Shape:
         return _CUT[kind](layer, first)
     if kind == "permute" and len(first) == 1 and len(layer["order"]) == first[0]:
         return first
-    if kind in ("conv1d", "conv2d"):
+    if kind in ("conv1d", "conv2d", "conv3d"):
         channels, _, *window = shape_of(layer["weight"])
         return _windowed(layer, first, window, {"weight", "bias"}, channels)
-    if kind in ("maxpool1d", "maxpool2d"):
+    if kind in ("maxpool1d", "maxpool2d", "avgpool1d", "avgpool2d"):
         size = layer.get("kernel_size", layer.get("kernel"))
         window = list(size) if isinstance(size, list) else [size] * int(kind[-2])
         return _windowed(layer, first, window, {"kernel_size", "kernel"}, first[0])
@@ -80,7 +83,7 @@ def _shape(layer: Mapping[str, Any], inputs: list[Shape]) -> Shape:
 
 def _windowed(layer: Mapping[str, Any], first: list[int], window: list[int], own: set[str], channels: int) -> Shape:
     """The shape after a convolution or a pooling; None where it has an option that is not known here."""
-    if set(layer) - own - {"kind", "stride", "padding", "dilation"} or len(first) != len(window) + 1:
+    if set(layer) - own - {"kind", "form", "stride", "padding", "dilation", "groups"} or len(first) != len(window) + 1:
         return None
 
     def each(key: str, default: list[int]) -> list[int]:

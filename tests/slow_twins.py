@@ -23,6 +23,26 @@ SLOPES: dict[str, Callable[[float], tuple[float, float]]] = {
 }
 
 
+MORE: dict[str, Callable[[Layer, float], tuple[float, float]]] = {
+    "leakyrelu": lambda layer, z: (z, 1.0) if z > 0 else (layer["slope"] * z, layer["slope"]),
+    "hardtanh": lambda layer, z: (min(max(z, layer["low"]), layer["high"]), float(layer["low"] < z < layer["high"])),
+    "abs": lambda layer, z: (abs(z), 1.0 if z > 0 else -1.0),
+    "elu": lambda layer, z: (z, 1.0) if z > 0 else (math.expm1(z), math.exp(z)),
+    "silu": lambda layer, z: (z * _logistic(z), _logistic(z) * (1 + z * (1 - _logistic(z)))),
+    "exp": lambda layer, z: (math.exp(z), math.exp(z)),
+}
+"""Activations that have settings, or are not in every table of rules: (layer, z) -> the value and the slope."""
+
+
+CURVED = {"mul", "div", "matmul", "softmax", "logsoftmax", "layernorm", "groupnorm", "elu", "silu", "exp", *SLOPES} - {
+    "relu"
+}
+
+
+def _logistic(z: float) -> float:
+    return 1 / (1 + math.exp(-z))
+
+
 def _phi(z: float) -> float:
     return 0.5 * (1 + math.erf(z / math.sqrt(2)))
 
@@ -72,7 +92,8 @@ def _maxpool(layer: Layer, value: np.ndarray, slope: np.ndarray, chosen: list[ob
     out, out_slope = np.zeros(shape), np.zeros((*shape, slope.shape[-1]))
     for c in range(len(value)):
         for place in itertools.product(*(range(len(axis)) for axis in axes)):
-            window = itertools.product(*(axis[p] for axis, p in zip(axes, place, strict=True)))
+            around = itertools.product(*(axis[p] for axis, p in zip(axes, place, strict=True)))
+            window = [at for at in around if all(0 <= a < n for a, n in zip(at, value.shape[1:], strict=True))]
             best = max(window, key=lambda at: value[(c, *at)])
             chosen.append(best)
             out[(c, *place)], out_slope[(c, *place)] = value[(c, *best)], slope[(c, *best)]
@@ -112,6 +133,63 @@ def _layernorm(layer: Layer, value: np.ndarray, slope: np.ndarray) -> Pair:
     scale = (variance + layer["eps"]) ** -0.5
     out_slope = scale * moved - 0.5 * scale**3 * centred[:, None] * changed
     return layer["weight"] * centred * scale + layer["bias"], layer["weight"][:, None] * out_slope
+
+
+def _each(layer: Layer, value: np.ndarray, slope: np.ndarray, chosen: list[object]) -> Pair:
+    """An activation with settings, entry by entry; of a PReLU each unit [on the first axis] may have a slope of its own."""
+    out, slopes = np.zeros(value.shape), np.zeros(value.shape)
+    for at in np.ndindex(*value.shape):
+        own = layer
+        if layer.kind == "prelu":
+            weight = layer["weight"]
+            own = Layer("leakyrelu", slope=float(weight[at[0] if len(weight) > 1 else 0]))
+        out[at], slopes[at] = MORE[own.kind](own, float(value[at]))
+        if layer.kind not in ("elu", "silu", "exp"):
+            chosen.append(slopes[at])
+    return out, slopes[..., None] * slope
+
+
+def _avgpool(layer: Layer, value: np.ndarray, slope: np.ndarray) -> Pair:
+    """The mean over windows, the padding counted as zeros, or over parts of nearly equal size."""
+    sizes = value.shape[1:]
+    if layer.kind.startswith("adaptive"):
+        n = layer["size"]
+        axes = [[list(range(p * s // n, -(-(p + 1) * s // n))) for p in range(n)] for s in sizes]
+    else:
+        axes = windows(layer, sizes, (layer["kernel"],) * len(sizes), layer.get("stride", layer["kernel"]))
+    shape = (len(value), *(len(axis) for axis in axes))
+    out, out_slope = np.zeros(shape), np.zeros((*shape, slope.shape[-1]))
+    for at in np.ndindex(*shape):
+        places = list(itertools.product(*(axis[p] for axis, p in zip(axes, at[1:], strict=True))))
+        for place in places:
+            if all(0 <= p < s for p, s in zip(place, sizes, strict=True)):
+                out[at] += value[(at[0], *place)] / len(places)
+                out_slope[at] += slope[(at[0], *place)] / len(places)
+    return out, out_slope
+
+
+def _batchnorm(layer: Layer, value: np.ndarray, slope: np.ndarray) -> Pair:
+    """(z - mean) / sqrt(variance + eps) weight + bias, unit by unit, with the stored mean and variance."""
+    out, out_slope = np.zeros(value.shape), np.zeros(slope.shape)
+    for unit in range(len(value)):
+        scale = layer["weight"][unit] / math.sqrt(layer["var"][unit] + layer["eps"])
+        out[unit] = (value[unit] - layer["mean"][unit]) * scale + layer["bias"][unit]
+        out_slope[unit] = slope[unit] * scale
+    return out, out_slope
+
+
+def _groupnorm(layer: Layer, value: np.ndarray, slope: np.ndarray) -> Pair:
+    """A layer normalisation over the entries of each group of channels."""
+    n, width = layer["groups"], len(value) // layer["groups"]
+    out, out_slope = np.zeros(value.shape), np.zeros(slope.shape)
+    for group in range(n):
+        part = slice(group * width, (group + 1) * width)
+        flat, flat_slope = value[part].reshape(-1), slope[part].reshape(value[part].size, -1)
+        each = [np.repeat(layer[name][part], flat.size // width) for name in ("weight", "bias")]
+        norm = Layer("layernorm", weight=each[0], bias=each[1], eps=layer["eps"])
+        row, row_slope = _layernorm(norm, flat, flat_slope)
+        out[part], out_slope[part] = row.reshape(value[part].shape), row_slope.reshape(slope[part].shape)
+    return out, out_slope
 
 
 def _matmul(a: np.ndarray, da: np.ndarray, b: np.ndarray, db: np.ndarray) -> Pair:
@@ -158,8 +236,17 @@ def step(layer: Layer, inputs: list[Pair], pattern: list[object]) -> Pair:
             pattern += [s for _, s in pairs]
         out, slopes = (np.array(part).reshape(a.shape) for part in zip(*pairs, strict=True))
         return out, slopes[..., None] * da
+    if kind in MORE or kind == "prelu":
+        return _each(layer, a, da, pattern)
     if kind == "amax":
         return _amax(layer["axis"] - 1, a, da, pattern)
+    if kind.startswith(("avgpool", "adaptiveavgpool")):
+        return _avgpool(layer, a, da)
+    if kind in ("batchnorm", "groupnorm"):
+        return _batchnorm(layer, a, da) if kind == "batchnorm" else _groupnorm(layer, a, da)
+    if kind == "logsoftmax":
+        shares, slope = _softmax(a, da)
+        return np.log(shares), slope / shares[..., None]
     if kind == "softmax":
         return _softmax(a, da)
     if kind == "layernorm":
@@ -173,6 +260,10 @@ def step(layer: Layer, inputs: list[Pair], pattern: list[object]) -> Pair:
         return a + b, da + db
     if kind == "mul":
         return a * b, da * b[..., None] + a[..., None] * db
+    if kind == "sub":
+        return a - b, da - db
+    if kind == "div":
+        return a / b, da / b[..., None] - (a / b**2)[..., None] * db
     assert kind == "maximum"
     first = a >= b
     pattern += first.reshape(-1).tolist()
@@ -258,7 +349,7 @@ def pieces(network: Network, x: np.ndarray, start: np.ndarray) -> list[tuple[flo
 
 def integrated_gradients(network: Network, x: np.ndarray, target: int, start: np.ndarray) -> np.ndarray:
     """(x - start) times the mean gradient: Gauss-Legendre on each piece of the path (exact where it is linear)."""
-    curved = {layer.kind for layer in network.layers.values()} & {"mul", "matmul", *SLOPES} - {"relu"}
+    curved = {layer.kind for layer in network.layers.values()} & CURVED
     nodes, weights = np.polynomial.legendre.leggauss(12 if curved else 1)  # on a linear piece the midpoint is exact
     total = np.zeros_like(x)
     for a, b in pieces(network, x, start):

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from attribcheck.axioms.cases import Setting
+from attribcheck.axioms.implementation_invariance import bound_of
 from attribcheck.axioms.networks import architectures
 from attribcheck.axioms.networks.build import build, evaluate, magnitude, values
 from attribcheck.axioms.networks.compose import last_linear, masked, permuted, scaled, shifted, swapped
@@ -56,12 +57,12 @@ def test_a_rewrite_preserves_the_function_and_changes_the_network(family: str, r
     source = Wide(data.draw(st.integers(0, 999))) if wide else Small(data.draw)
     case = Setting(source, FAMILIES[family]).base()
     assert isinstance(case.network, Network)
-    context = Context(source, case.x, bound=64.0)
+    context = Context(source, case.x, bound=bound_of(case))
     before = REWRITES[rewrite].prepare(case.network, context)
     after = None if before is None else REWRITES[rewrite].apply(before, context)
     if before is None or after is None:
         return
-    points = np.random.default_rng(0).uniform(-60, 60, (20, *case.x.shape[1:]))
+    points = np.random.default_rng(0).uniform(-1, 1, (20, *case.x.shape[1:])) * bound_of(case)
     difference, scale = largest_difference(before, after, torch.tensor(np.concatenate([points, case.x])))
     assert difference <= 1e-11 * max(1.0, scale)
     if rewrite != "permute":  # equal units look alike in any order

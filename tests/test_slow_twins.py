@@ -13,7 +13,7 @@ from attribcheck import get_method
 from attribcheck.axioms.cases import Case, Setting
 from attribcheck.axioms.networks.build import build
 from attribcheck.axioms.networks.families import FAMILIES
-from attribcheck.axioms.networks.kinks import on_kink
+from attribcheck.axioms.networks.kinks import on_kink, segment_in_kink
 from attribcheck.axioms.networks.sources import Small, Wide
 from attribcheck.axioms.networks.spec import Network
 from attribcheck.axioms.trial import baseline_for
@@ -138,7 +138,12 @@ def test_a_method_equals_its_twin_on_small_networks(name: str, family: str) -> N
     def check(data: Any) -> None:
         case = Setting(Small(data.draw), FAMILIES[family], data=method.needs_data).base()
         assert isinstance(case.network, Network)
-        assume(not on_kink(case.network, torch.tensor(case.x)))
+        x = torch.tensor(case.x)
+        assume(not on_kink(case.network, x, inside=True))
+        if method.baseline is not None:
+            given_data = None if case.data is None else torch.tensor(case.data)
+            start = baseline_for(method.baseline, x, torch.tensor(case.baseline), given_data)
+            assume(not segment_in_kink(case.network, start, x))
         try:
             assert largest_gap(method, case) < 1e-9
             compared.append(case)

@@ -16,8 +16,10 @@ def convolved(draft: Draft, h: str) -> str:
     kernel = [min(source.pick(2, 1, 3), size) for size in sizes]
     if any(dilation * (k - 1) + 1 > size + 2 * padding for k, size in zip(kernel, sizes, strict=True)):
         dilation = 1
-    shape = (source.pick(1, 2, 3), channels, *kernel)
-    settings = {"stride": stride, "padding": padding, "dilation": dilation}
+    n_out = source.pick(1, 2, 3)
+    groups = channels if channels > 1 and n_out % channels == 0 and source.pick(False, False, True) else 1
+    shape = (n_out, channels // groups, *kernel)
+    settings = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
     plain: dict[str, Any] = {
         name: value for name, value in settings.items() if value != (0 if name == "padding" else 1)
     }

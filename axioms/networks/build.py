@@ -7,8 +7,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from .kinds import is_module, kind_of
-from .spec import Network
+from .kinds import form_of, is_module, kind_of
+from .spec import Layer, Network
 
 
 class BuiltNetwork(nn.Module):
@@ -19,31 +19,55 @@ class BuiltNetwork(nn.Module):
         self.steps: list[tuple[str, str, tuple[str, ...]]] = [
             (call.value, call.layer, call.inputs) for call in network.calls
         ]
-        self.functions: dict[str, Callable[..., Tensor]] = {}
+        self.returns = network.returns
+        self.functions: dict[str, tuple[Callable[..., Tensor], Layer, tuple[str, ...]]] = {}
         for name, layer in network.layers.items():
             kind = kind_of(layer)
             if is_module(layer):
                 assert kind.module is not None
                 self.add_module(name, kind.module(layer))
+                continue
+            form = form_of(layer)
+            own = tuple(setting for setting in form.parameters if layer.get(setting) is not None)
+            for setting in own:
+                self.register_parameter(f"{name}_{setting}", nn.Parameter(torch.tensor(layer[setting])))
+            self.functions[name] = (form.run, layer, own)
+
+    def forward(self, x: Tensor) -> Tensor | tuple[Tensor, Tensor]:
+        """Map x [B, *shape] to logits [B, C], or to what the network is said to return."""
+        values = {"x": x}
+        for value, name, inputs in self.steps:
+            given = (values[each] for each in inputs)
+            if name in self.functions:
+                run, layer, own = self.functions[name]
+                values[value] = run(layer, {setting: getattr(self, f"{name}_{setting}") for setting in own}, *given)
             else:
-                self.functions[name] = _bound(kind.apply, layer)
+                values[value] = getattr(self, name)(*given)
+        logits = values[self.steps[-1][0]]
+        if self.returns == "tuple":
+            return logits, x
+        return logits[:, 0] if self.returns == "single" else logits
+
+
+class LogitsOnly(nn.Module):
+    """A model that returns [B] or a tuple, as one that returns logits [B, C]."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
 
     def forward(self, x: Tensor) -> Tensor:
         """Map x [B, *shape] to logits [B, C]."""
-        values = {"x": x}
-        for value, layer, inputs in self.steps:
-            function = self.functions.get(layer) or getattr(self, layer)
-            values[value] = function(*(values[name] for name in inputs))
-        return values[self.steps[-1][0]]
-
-
-def _bound(apply: Callable[..., Tensor], layer: object) -> Callable[..., Tensor]:
-    return lambda *inputs: apply(layer, *inputs)
+        output = self.model(x)
+        if isinstance(output, tuple | list):
+            output = output[0]
+        return output.unsqueeze(1) if output.dim() == 1 else output
 
 
 def build(network: Network, dtype: torch.dtype = torch.float64, device: str = "cpu") -> nn.Module:
-    """The network as an nn.Module in eval mode, on a device, in a dtype."""
-    module = BuiltNetwork(network).eval()
+    """The network as an nn.Module in eval mode that maps [B, *shape] to logits, on a device, in a dtype."""
+    module: nn.Module = BuiltNetwork(network).eval()
+    module = module if network.returns == "logits" else LogitsOnly(module).eval()
     return module if (dtype, device) == (torch.float64, "cpu") else module.to(device=device, dtype=dtype)
 
 

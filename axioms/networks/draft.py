@@ -14,6 +14,10 @@ from .kinds import kind_of
 from .sources import Array, Source
 from .spec import Layer, Network, Sketch
 
+# Rounding moves a pre-activation by at most 2**-16 of the values around it in single precision, and kinks within 2**-13 are
+# not allowed there (see kinks.MARGIN).
+NEARBY = 2.0**-12
+
 
 class Draft:
     """A network while it is being drawn: knows the values at the samples, so that units can be kept alive.
@@ -34,12 +38,13 @@ class Draft:
         kinks: str = "off",
         dead: bool = False,
         target: Sequence[int] = (),
+        narrow: bool = False,
     ) -> None:
         self.source, self.classes, self.kinks, self.dead, self.target = source, classes, kinks, dead, target
         self.sketch = Sketch(x.shape[1:])
         self.at: dict[str, Tensor] = {"x": torch.tensor(x)}
         self.level = {"x": 0}
-        self.at_output = False
+        self.at_output, self.narrow = False, narrow
 
     def put(self, layer: Layer, *inputs: str) -> str:
         """Append a layer and compute its value at the samples."""
@@ -73,6 +78,8 @@ class Draft:
             layer = self._repaired(layer, h)
         if self.clear:
             layer = self._cleared(layer, h)
+        if self.narrow and not self.at_output and layer.get("bias") is not None and not self.positive:
+            layer, self.narrow = self._nearby(layer, h), False
         if before is not None and ladder:
             layer = self._untied(layer, h, before)
         return self.put(layer, h)
@@ -83,10 +90,13 @@ class Draft:
             value = self.weighted(h, kind, shape, **settings)
             shared[role] = self.sketch.calls[-1].layer
             return value
-        value = self.sketch.call(shared[role], h)
-        layer = self.sketch.layers[shared[role]]
+        return self.call(shared[role], h)
+
+    def call(self, name: str, h: str) -> str:
+        """Call a layer that is there already."""
+        value, layer = self.sketch.call(name, h), self.sketch.layers[name]
         self.at[value] = kind_of(layer).apply(layer, self.at[h])
-        self.level[value] = self.level[h] + 1
+        self.level[value] = self.level[h] + ("weight" in layer.settings)
         return value
 
     def linear(self, h: str, width: int, *, bias: bool = True, soft: bool = False) -> str:
@@ -122,6 +132,14 @@ class Draft:
                 bias[0] *= -1.0
         return layer.but(weight=weight, bias=bias)
 
+    def _nearby(self, layer: Layer, h: str) -> Layer:
+        """Move the bias of the first unit so that it is next to zero at the first sample, but outside of rounding."""
+        z = kind_of(layer).apply(layer, self.at[h])
+        unit = (z.movedim(-1, 1) if layer.kind == "linear" else z)[0, 0].reshape(-1)
+        bias = np.array(layer["bias"])
+        bias[0] += NEARBY * max(1.0, float(z.abs().max())) - float(unit[0])
+        return layer.but(bias=bias)
+
     def _raised(self, layer: Layer, h: str) -> Layer:
         """A dense layer without positive biases, of which one unit is active at each sample: the target's at the output.
 
@@ -146,7 +164,8 @@ class Draft:
             z = kind_of(layer).apply(layer.but(weight=weight), self.at[h])
             active = z.where(z > 0, -torch.inf)
             differences, gaps = decide(pool, active.flatten(0, 1).unsqueeze(1))
-            tied = ((differences == 0) & (gaps == 0)).any(1).reshape(z.shape[:2]).any(0).numpy()
+            near = 1e-9 * max(1.0, float(z.abs().max()))  # thirds tie but for rounding
+            tied = ((differences.abs() <= near) & (gaps <= near)).any(1).reshape(z.shape[:2]).any(0).numpy()
             if not tied.any():
                 break
             weight.reshape(len(weight), -1)[tied, place] += 1.0

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from ...errors import UsageError
-from . import architectures
+from . import architectures, ordinary
 from .architectures import convolved
 from .draft import Draft
 from .sources import Source
@@ -23,6 +23,7 @@ class Family:
     soft       inputs and weights small enough for saturating units
     distinct   samples without equal features, so that maxima over inputs have no ties
     positive   no feature of a sample or baseline is negative, and each sample has one that is not zero
+    scales     inputs and outputs may be large or tiny, and pre-activations next to a kink
     """
 
     name: str
@@ -33,6 +34,7 @@ class Family:
     soft: bool = False
     distinct: bool = False
     positive: bool = False
+    scales: bool = True
 
 
 def _flat(source: Source, at_least: int) -> tuple[int, ...]:
@@ -47,8 +49,20 @@ def _image(source: Source, at_least: int) -> tuple[int, ...]:
     return (source.pick(1, 2), source.length(2), source.length(max(2, (at_least + 1) // 2)))
 
 
+def _flat_or_signal(source: Source, at_least: int) -> tuple[int, ...]:
+    return source.pick(_flat, _signal)(source, at_least)
+
+
 def _signal_or_image(source: Source, at_least: int) -> tuple[int, ...]:
     return source.pick(_signal, _image)(source, at_least)
+
+
+def _volume(source: Source, at_least: int) -> tuple[int, ...]:
+    return (1, 2, source.length(2), 2 if at_least <= 8 else source.length(2))
+
+
+def _places(source: Source, at_least: int) -> tuple[int, ...]:
+    return source.pick(_signal, _image, _signal, _image, _volume)(source, at_least)
 
 
 def _square(source: Source, at_least: int) -> tuple[int, ...]:
@@ -143,8 +157,13 @@ def _maxpool(draft: Draft) -> Network:
         h = draft.put(Layer("relu"), h)
     _, *sizes = draft.at[h].shape[1:]
     kernel = min(source.pick(2, 2, 3), *sizes)
-    # A stride below the kernel makes windows overlap.
-    h = draft.put(Layer(f"maxpool{len(sizes)}d", kernel=kernel, stride=source.pick(kernel, 1, 2)), h)
+    # A stride below the kernel makes windows overlap; a padded place never wins.
+    settings = {"stride": source.pick(kernel, 1, 1, 2)}
+    if source.pick(False, False, True):
+        settings["padding"] = kernel // 2
+    if source.pick(False, False, False, True) and all(2 * (kernel - 1) < size for size in sizes):
+        settings["dilation"] = 2
+    h = draft.put(Layer(f"maxpool{len(sizes)}d", kernel=kernel, **settings), h)
     if activation == "after":
         h = draft.put(Layer("relu"), h)
     return draft.logits(h)
@@ -176,7 +195,7 @@ def _has(words: str) -> frozenset[str]:
 _DRAWN = (
     Family(
         "relu", "dense networks with ReLU and biases", _flat, _dense(["relu"]),
-        has=_has("dense relu nested bias piecewise"),
+        has=_has("activated dense relu nested bias piecewise"),
     ),
     Family(
         "linear", "linear graphs: dense layers with biases, also in a row and in branches that add up", _flat, _linear,
@@ -184,64 +203,84 @@ _DRAWN = (
     ),
     Family(
         "relu-nobias", "dense networks with ReLU and no bias: positively homogeneous", _flat,
-        _dense(["relu"], bias=False), has=_has("dense relu homogeneous piecewise"),
+        _dense(["relu"], bias=False), has=_has("activated dense relu homogeneous piecewise"),
     ),
     Family(
         "smooth", "dense networks with tanh, sigmoid, softplus or GELU, with biases", _flat,
-        _dense(["tanh", "sigmoid", "softplus", "gelu"], soft=True), has=_has("dense smooth bias"), soft=True,
+        _dense(["tanh", "sigmoid", "softplus", "gelu"], soft=True), has=_has("activated dense smooth bias"), soft=True,
     ),
     Family(
         "odd-nobias", "dense networks with tanh and no bias: odd functions, f(0) = 0", _flat,
-        _dense(["tanh"], bias=False, soft=True), has=_has("dense smooth odd"), soft=True,
+        _dense(["tanh"], bias=False, soft=True), has=_has("activated dense smooth odd"), soft=True,
     ),
     Family(
-        "conv", "1-d and 2-d convolutions with ReLU, stride, padding and dilation, and a dense head",
-        _signal_or_image, _conv, has=_has("conv relu bias piecewise"),
+        "conv", "1-d, 2-d and 3-d convolutions with ReLU, stride, padding, dilation and groups, and a dense head",
+        _places, _conv, has=_has("activated conv relu bias piecewise"),
     ),
     Family(
-        "maxpool", "max-pooling (1-d, 2-d, overlapping too), on inputs or convolutions, before or after ReLU",
+        "maxpool", "max-pooling (1-d, 2-d, overlapping, padded, dilated), on inputs or convolutions, before or after ReLU",
         _signal_or_image, _maxpool, has=_has("max bias piecewise"), distinct=True,
     ),
     Family("maximum", "maxima of two dense branches", _flat, _max_of_branches, has=_has("max bias piecewise"), distinct=True),
     Family(
         "relu-clear", f"dense ReLU networks whose linear outputs all keep {CLEARANCE} away from zero at the samples", _flat,
-        _clear, has=_has("dense relu bias piecewise"),
+        _clear, has=_has("activated dense relu bias piecewise"), scales=False,
     ),
     Family(
         "residual", "dense ReLU networks with skips: around layers, around an activation, activated sums", _flat, _residual,
-        has=_has("dense relu bias piecewise"),
+        has=_has("activated dense relu bias piecewise"),
     ),
     Family(
         "functional", "dense networks whose ReLUs are functions in the forward pass, not modules", _flat,
-        _dense(["relu"], form="functional"), has=_has("dense relu bias piecewise"),
+        _dense(["relu"], form="functional"), has=_has("activated dense relu bias piecewise"),
     ),
     Family(
         "stacked", "dense networks with two activations in a row (ReLU, tanh, sigmoid)", _flat, _stacked,
-        has=_has("dense bias"), soft=True,
+        has=_has("activated dense bias"), soft=True,
     ),
     Family(
         "relu-positive", "dense ReLU networks without positive biases, on inputs >= 0, with target logits > 0", _flat,
-        _positive, has=_has("dense relu bias piecewise"), positive=True,
+        _positive, has=_has("activated dense relu bias piecewise"), positive=True,
     ),
     Family(
         "gap", "2-d convolutions with ReLU, global average pooling and a linear layer (the CAM architecture)", _image,
-        architectures.gap, has=_has("conv relu bias piecewise"),
+        architectures.gap, has=_has("activated conv relu bias piecewise"),
     ),
     Family(
         "vgg", "blocks of 3x3 convolution, ReLU and 2x2 max-pooling, and a dense head", _square, architectures.vgg,
-        has=_has("conv relu max bias piecewise"), distinct=True,
+        has=_has("activated conv relu max bias piecewise"), distinct=True,
     ),
     Family(
         "embedding", "sequences of word vectors: a layer for each word or a convolution, ReLU, mean or maximum, a dense head",
-        _words, architectures.embedding, has=_has("dense relu bias piecewise"), distinct=True,
+        _words, architectures.embedding, has=_has("activated dense relu bias piecewise"), distinct=True,
     ),
     Family(
         "recurrent", "LSTM and GRU cells over a few time steps, written with visible gates, and a linear layer", _steps,
-        architectures.recurrent, has=_has("dense smooth product bias"), soft=True,
+        architectures.recurrent, has=_has("activated dense smooth product bias shared"), soft=True,
     ),
     Family(
         "attention", "one block of softmax attention with layer normalisation and GELU, the mean over tokens, a linear layer",
-        _tokens, architectures.attention, has=_has("dense smooth product bias"), soft=True,
+        _tokens, architectures.attention, has=_has("activated dense smooth product bias"), soft=True,
+    ),
+    Family(
+        "activations", "dense networks with LeakyReLU, PReLU, Hardtanh, |z|, ELU or SiLU, also two in a row", _flat,
+        ordinary.activations, has=_has("activated dense bias"), soft=True,
+    ),
+    Family(
+        "shared", "dense ReLU networks in which one layer, or one activation module, is called twice", _flat, ordinary.shared,
+        has=_has("activated relu bias piecewise shared tied"),
+    ),
+    Family(
+        "avgpool", "average and adaptive average pooling beside ReLU, on inputs or convolutions, and a dense head",
+        _signal_or_image, ordinary.avgpool, has=_has("activated conv relu bias piecewise"),
+    ),
+    Family(
+        "normalised", "batch, layer and group normalisation in evaluation, beside ReLU", _flat_or_signal, ordinary.normalised,
+        has=_has("activated dense bias"), soft=True,
+    ),
+    Family(
+        "ratios", "exponentials, quotients, softmax and log-softmax as layers", _flat, ordinary.ratios,
+        has=_has("product smooth bias"), soft=True,
     ),
     Family(
         "product", "products of two branches, with or without ReLU, plus a linear branch", _flat, _product,
@@ -261,12 +300,13 @@ SUMMARIES = {
 
 
 def members(name: str) -> tuple[Family, ...]:
-    """The families that a name draws from: itself, or all of them for "any".
+    """The families that a name (with options in brackets or without) draws from: itself, or all of them for "any".
 
     Raises UsageError for an unknown name, and for "model", which is given and not drawn.
     """
-    if name == ANY:
+    head = name.partition("(")[0]
+    if head == ANY:
         return _DRAWN
-    if name not in FAMILIES:
+    if head not in FAMILIES:
         raise UsageError(f"unknown family {name!r}; known: {', '.join(SUMMARIES)}")
-    return (FAMILIES[name],)
+    return (FAMILIES[head],)

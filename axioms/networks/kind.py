@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -14,6 +14,20 @@ from .spec import ARRAYS, Layer
 
 Decided = tuple[Tensor, Tensor]
 """The quantities [P, K] whose sign decides a branch, and how far [P, K] each is from mattering (0: it matters)."""
+
+
+@dataclass(frozen=True)
+class Form:
+    """Another way to write a layer than as a module: an expression in `forward`.
+
+    run        (layer, its weights by setting, *inputs [P, ...]) -> [P, ...]; may write into its input
+    source     the expression, with {0}, {1} for its inputs and {weight}, {bias} for its parameters
+    parameters the settings that are nn.Parameters of the network itself
+    """
+
+    run: Callable[..., Tensor]
+    source: Callable[[Layer], str]
+    parameters: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -28,6 +42,7 @@ class Kind:
     absolute   the layer of the magnitude network, which bounds the sum over paths of absolute values
     bounded    in its place where the size of a value counts too: (layer, sizes, magnitudes) -> (size, magnitude) of the
                result, from bounds on the absolute values of the inputs and on their sums over paths
+    forms      other ways to write the layer, by name (see `forms`); "in-place" of a module is that module's own setting
     """
 
     apply: Callable[..., Tensor]
@@ -37,6 +52,7 @@ class Kind:
     deciders: Callable[..., Decided] | None = None
     absolute: Callable[[Layer], Layer] = lambda layer: layer
     bounded: Callable[[Layer, list[Tensor], list[Tensor]], tuple[Tensor, Tensor]] | None = None
+    forms: Mapping[str, Form] = field(default_factory=dict)
 
 
 def tensor(layer: Layer, name: str, like: Tensor | None = None) -> Tensor | None:
@@ -58,6 +74,8 @@ def load(module: nn.Module, layer: Layer) -> nn.Module:
             module.register_buffer(names[name], value)
         else:
             setattr(module, name, nn.Parameter(value))
+    if getattr(module, "num_batches_tracked", None) is not None:
+        module.register_buffer("num_batches_tracked", torch.tensor(0))
     return module
 
 
@@ -73,3 +91,8 @@ def between(values: Sequence[Tensor]) -> Decided:
     if not differences:  # a window of one
         return top.flatten(1)[:, :0], top.flatten(1)[:, :0]
     return torch.cat([d.flatten(1) for d in differences], 1), torch.cat([g.flatten(1) for g in gaps], 1)
+
+
+def keywords(settings: Mapping[str, object]) -> str:
+    """Settings as the keyword arguments at the end of a call."""
+    return "".join(f", {name}={value!r}" for name, value in settings.items())

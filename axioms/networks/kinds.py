@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -12,8 +10,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...errors import UsageError
-from .kind import Decided, Kind, between, load, tensor
-from .kinds_of_sequences import SEQUENCES, bounded_product
+from .kind import Form, Kind, between, keywords, load, tensor
+from .kinds_of_activations import ACTIVATIONS
+from .kinds_of_norms import NORMS, bounded_product, bounded_ratio
+from .kinds_of_pooling import POOLINGS
+from .kinds_of_sequences import SEQUENCES
 from .spec import Layer
 
 
@@ -26,7 +27,14 @@ def kind_of(layer: Layer) -> Kind:
 
 def is_module(layer: Layer) -> bool:
     """Whether the layer is written as an nn.Module (and not as a function or method in `forward`)."""
-    return kind_of(layer).module is not None and layer.get("form", "module") == "module"
+    return kind_of(layer).module is not None and layer.get("form", "module") in ("module", "in-place")
+
+
+def form_of(layer: Layer) -> Form:
+    """How a layer that is no module is written."""
+    kind = kind_of(layer)
+    known = kind.forms.get(layer.get("form", ""))
+    return known or Form(lambda layer, weights, *inputs: kind.apply(layer, *inputs), kind.source)
 
 
 # -- affine layers -------------------------------------------------------------------------------------------
@@ -46,12 +54,21 @@ def _linear_source(layer: Layer) -> str:
     return f"nn.Linear({n_in}, {n_out}{'' if layer.get('bias') is not None else ', bias=False'})"
 
 
+def _bare_linear(layer: Layer, weights: dict[str, Tensor], x: Tensor) -> Tensor:
+    out = x @ weights["weight"].T
+    return out + weights["bias"] if "bias" in weights else out
+
+
+def _bare_linear_source(layer: Layer) -> str:
+    return "{0} @ {weight}.T + {bias}" if "bias" in layer.settings else "{0} @ {weight}.T"
+
+
 _CONV_SETTINGS = ("stride", "padding", "dilation", "groups")
 
 
 def _conv(dims: int) -> Kind:
-    function = (F.conv1d, F.conv2d)[dims - 1]
-    cls = (nn.Conv1d, nn.Conv2d)[dims - 1]
+    function = (F.conv1d, F.conv2d, F.conv3d)[dims - 1]
+    cls = (nn.Conv1d, nn.Conv2d, nn.Conv3d)[dims - 1]
 
     def arguments(layer: Layer) -> dict[str, Any]:
         return {name: layer[name] for name in _CONV_SETTINGS if layer.get(name) is not None}
@@ -67,18 +84,26 @@ def _conv(dims: int) -> Kind:
     def source(layer: Layer) -> str:
         n_in, n_out, kernel = sizes(layer)
         extra = {**arguments(layer), **({} if layer.get("bias") is not None else {"bias": False})}
-        return f"nn.Conv{dims}d({n_in}, {n_out}, {kernel}{_keywords(extra)})"
+        return f"nn.Conv{dims}d({n_in}, {n_out}, {kernel}{keywords(extra)})"
 
     def apply(layer: Layer, x: Tensor) -> Tensor:
         weight = tensor(layer, "weight", x)
         assert weight is not None
         return function(x, weight, tensor(layer, "bias", x), **arguments(layer))
 
-    return Kind(apply, source, "affine", module, absolute=_absolute_weights)
+    def bare(layer: Layer, weights: dict[str, Tensor], x: Tensor) -> Tensor:
+        return function(x, weights["weight"], weights.get("bias"), **arguments(layer))
+
+    def bare_source(layer: Layer) -> str:
+        bias = ", {bias}" if layer.get("bias") is not None else ""
+        return f"F.conv{dims}d({{0}}, {{weight}}{bias}{keywords(arguments(layer))})"
+
+    forms = {"bare": Form(bare, bare_source, ("weight", "bias"))}
+    return Kind(apply, source, "affine", module, absolute=_absolute_weights, forms=forms)
 
 
 def _batchnorm_module(layer: Layer) -> nn.Module:
-    cls = (nn.BatchNorm1d, nn.BatchNorm2d)[layer.get("dims", 1) - 1]
+    cls = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)[layer.get("dims", 1) - 1]
     return load(cls(len(layer["mean"]), eps=layer["eps"], device="meta"), layer)
 
 
@@ -116,79 +141,6 @@ def _permute(layer: Layer, x: Tensor) -> Tensor:
     return x.flatten(1)[:, list(layer["order"])].reshape(x.shape)
 
 
-# -- activations ---------------------------------------------------------------------------------------------
-
-
-def _activation(
-    function: Callable[[Tensor], Tensor],
-    cls: Callable[[], nn.Module],
-    module: str,
-    functional: str,
-    role: str,
-    *,
-    saturates: bool = False,
-) -> Kind:
-    def source(layer: Layer) -> str:
-        return module if layer.get("form", "module") == "module" else functional
-
-    # Every activation here has |a(z)| <= |z| + 1 and a slope of at most 1.13: for bounds, z -> |z| + 1 serves.
-    return Kind(
-        lambda layer, z: function(z),
-        source,
-        role,
-        lambda layer: cls(),
-        deciders=(lambda layer, z: (z.flatten(1), torch.zeros_like(z.flatten(1)))) if role == "kink" else None,
-        absolute=lambda layer: Layer("affine", shift=1.0),
-        # Its values stay below 1; without that a product of gates over a few time steps has no useful bound.
-        bounded=(lambda layer, sizes, sums: (torch.ones_like(sizes[0]), sums[0] + 1.0)) if saturates else None,
-    )
-
-
-# -- maxima --------------------------------------------------------------------------------------------------
-
-
-def _maxpool(dims: int) -> Kind:
-    function = (F.max_pool1d, F.max_pool2d)[dims - 1]
-    cls = (nn.MaxPool1d, nn.MaxPool2d)[dims - 1]
-
-    def arguments(layer: Layer) -> dict[str, Any]:
-        return {name: layer[name] for name in ("stride", "padding", "dilation") if layer.get(name) is not None}
-
-    def deciders(layer: Layer, x: Tensor) -> Decided:
-        per_dim = lambda name, default: _per_dim(layer.get(name, default), dims)  # noqa: E731
-        kernel, dilation = per_dim("kernel", None), per_dim("dilation", 1)
-        stride, padding = per_dim("stride", layer["kernel"]), per_dim("padding", 0)
-        pads = [side for p in reversed(padding) for side in (p, p)]
-        padded = F.pad(x, pads, value=-torch.inf)
-        entries = []
-        for offsets in itertools.product(*(range(k) for k in kernel)):
-            view = padded
-            for d in range(dims):
-                length = padded.shape[2 + d]
-                count = (length - dilation[d] * (kernel[d] - 1) - 1) // stride[d] + 1
-                start = offsets[d] * dilation[d]
-                view = view.narrow(2 + d, start, (count - 1) * stride[d] + 1)
-                view = view[(slice(None),) * (2 + d) + (slice(None, None, stride[d]),)]
-            entries.append(view)
-        return between(entries)
-
-    return Kind(
-        lambda layer, x: function(x, layer["kernel"], **arguments(layer)),
-        lambda layer: f"nn.MaxPool{dims}d({layer['kernel']}{_keywords(arguments(layer))})",
-        "kink",
-        lambda layer: cls(layer["kernel"], **arguments(layer)),
-        deciders=deciders,
-    )
-
-
-def _per_dim(value: Any, dims: int) -> tuple[int, ...]:
-    return tuple(value) if isinstance(value, tuple) else (value,) * dims
-
-
-def _keywords(settings: dict[str, Any]) -> str:
-    return "".join(f", {name}={value!r}" for name, value in settings.items())
-
-
 KINDS: dict[str, Kind] = {
     "linear": Kind(
         lambda layer, x: F.linear(x, tensor(layer, "weight", x), tensor(layer, "bias", x)),  # type: ignore[arg-type]
@@ -196,9 +148,20 @@ KINDS: dict[str, Kind] = {
         "affine",
         _linear_module,
         absolute=_absolute_weights,
+        forms={
+            "functional": Form(
+                lambda layer, weights, x: F.linear(x, weights["weight"], weights.get("bias")),
+                lambda layer: (
+                    "F.linear({0}, {weight}, {bias})" if "bias" in layer.settings else "F.linear({0}, {weight})"
+                ),
+                ("weight", "bias"),
+            ),
+            "bare": Form(_bare_linear, _bare_linear_source, ("weight", "bias")),
+        },
     ),
     "conv1d": _conv(1),
     "conv2d": _conv(2),
+    "conv3d": _conv(3),
     "batchnorm": Kind(
         _batchnorm_apply,
         lambda layer: f"nn.BatchNorm{layer.get('dims', 1)}d({len(layer['mean'])}, eps={layer['eps']!r})",
@@ -226,6 +189,8 @@ KINDS: dict[str, Kind] = {
     ),
     "add": Kind(lambda layer, a, b: a + b, lambda layer: "{0} + {1}", "affine"),
     "sub": Kind(lambda layer, a, b: a - b, lambda layer: "{0} - {1}", "affine", absolute=lambda layer: Layer("add")),
+    # Denominators of 1 or more: architectures see to it.
+    "div": Kind(lambda layer, a, b: a / b, lambda layer: "{0} / {1}", "product", bounded=bounded_ratio),
     "mul": Kind(lambda layer, a, b: a * b, lambda layer: "{0} * {1}", "product", bounded=bounded_product(torch.mul)),
     "maximum": Kind(
         lambda layer, a, b: torch.maximum(a, b),
@@ -233,19 +198,8 @@ KINDS: dict[str, Kind] = {
         "kink",
         deciders=lambda layer, a, b: between([a, b]),
     ),
-    "relu": _activation(F.relu, nn.ReLU, "nn.ReLU()", "torch.relu({0})", "kink"),
-    "tanh": _activation(torch.tanh, nn.Tanh, "nn.Tanh()", "torch.tanh({0})", "smooth", saturates=True),
-    "sigmoid": _activation(torch.sigmoid, nn.Sigmoid, "nn.Sigmoid()", "torch.sigmoid({0})", "smooth", saturates=True),
-    # The threshold is raised so that softplus(z) = z + softplus(-z) holds to rounding at any z.
-    "softplus": _activation(
-        lambda z: F.softplus(z, threshold=40.0),
-        lambda: nn.Softplus(threshold=40.0),
-        "nn.Softplus(threshold=40.0)",
-        "F.softplus({0}, threshold=40.0)",
-        "smooth",
-    ),
-    "gelu": _activation(F.gelu, nn.GELU, "nn.GELU()", "F.gelu({0})", "smooth"),
-    "maxpool1d": _maxpool(1),
-    "maxpool2d": _maxpool(2),
+    **ACTIVATIONS,
+    **POOLINGS,
+    **NORMS,
     **SEQUENCES,
 }

@@ -16,6 +16,8 @@ from .spec import Network
 # pre-activation of these networks by at most (number of operations, < 2**8) * 2**-53 of that value: 2**-45. The margin
 # leaves a factor 2**19, and generic float64 draws fall into it once in 10**7 units.
 MARGIN = 2.0**-26
+# In single precision rounding moves it by at most 2**8 * 2**-24 = 2**-16 of that value.
+SINGLE_MARGIN = 2.0**-13
 
 # Deciders whose gradients are computed in one backward pass.
 _AT_ONCE = 256
@@ -31,8 +33,13 @@ def has_kinks(network: Network) -> bool:
     return any(kind_of(layer).role == "kink" for layer in network.layers.values())
 
 
-def _deciders(network: Network, x: Tensor, only: int | None = None) -> list[tuple[Tensor, Tensor]]:
-    """For each piecewise call in order (or only one): its deciders [P, K], and how far [P, K] each is from mattering."""
+def _deciders(
+    network: Network, x: Tensor, only: int | None = None, inside: list[Tensor] | None = None
+) -> list[tuple[Tensor, Tensor]]:
+    """For each piecewise call in order (or only one): its deciders [P, K], and how far [P, K] each is from mattering.
+
+    inside: where the values of the activations on the way are put.
+    """
     computed = {"x": x}
     found: list[tuple[Tensor, Tensor]] = []
     k = 0
@@ -47,6 +54,8 @@ def _deciders(network: Network, x: Tensor, only: int | None = None) -> list[tupl
                 break
             k += 1
         computed[call.value] = kind_of(layer).apply(layer, *inputs)
+        if inside is not None and kind_of(layer).role in ("kink", "smooth"):
+            inside.append(computed[call.value])
     return found
 
 
@@ -54,19 +63,23 @@ def _piecewise_calls(network: Network) -> int:
     return sum(kind_of(network.layers[call.layer]).deciders is not None for call in network.calls)
 
 
-def on_kink(network: Network, x: Tensor) -> bool:
-    """Whether any of the points x [P, *shape] lies on a kink that matters.
+def on_kink(network: Network, x: Tensor, share: float = MARGIN, inside: bool = False) -> bool:
+    """Whether any of the points x [P, *shape] lies on a kink that matters, or within that share of the values around it.
 
     A kink is harmless where the deciding quantity has a zero gradient (a ReLU behind inactive units only, a tie of two
     equal branches, the zeros of inactive ReLUs in a pooling window): every choice of slope gives the same derivative.
+
+    inside: whether it must be harmless for methods that look inside too. They multiply activations with gradients there, so
+    the gradient by an activation must be zero, or the activation.
     """
     if not has_kinks(network):
         return False
     near = []
     for decided, gap in _deciders(network, x):
-        margin = MARGIN * max(1.0, float(decided[decided.isfinite()].abs().max()) if decided.numel() else 1.0)
+        sizes = decided[decided.isfinite()].abs()  # what competes with padding is decided
+        margin = share * max(1.0, float(sizes.max()) if sizes.numel() else 1.0)
         near.append((decided.abs() <= margin) & (gap <= margin))
-    if not any(bool(flags.any()) for flags in near) or not _some_move(network, x, near):
+    if not any(bool(flags.any()) for flags in near) or not _some_move(network, x, near, inside):
         return False
     for k, flags in enumerate(near):
         flagged = flags.nonzero()
@@ -74,20 +87,25 @@ def on_kink(network: Network, x: Tensor) -> bool:
             points, units = some.unbind(1)
             with torch.enable_grad():
                 at = x[points].detach().clone().requires_grad_()
-                quantities = _deciders(network, at, k)[0][0][torch.arange(len(units)), units]
-                gradient = _gradient(quantities.sum(), at)
-            if gradient is not None and float(gradient.abs().nan_to_num().max()) > MARGIN:
+                values: list[Tensor] = []
+                quantities = _deciders(network, at, k, values)[0][0][torch.arange(len(units)), units]
+                moves = _moves(quantities.sum(), at, values if inside else [])
+            if not moves <= MARGIN:
                 return True
     return False
 
 
-def _gradient(total: Tensor, at: Tensor) -> Tensor | None:
+def _moves(total: Tensor, at: Tensor, inside: list[Tensor]) -> float:
+    """The largest gradient by the input, and of activation times gradient inside."""
     if not total.requires_grad:
-        return None
-    return torch.autograd.grad(total, at, allow_unused=True)[0]
+        return 0.0
+    reached = [value for value in inside if value.requires_grad]
+    gradients = torch.autograd.grad(total, [at, *reached], allow_unused=True)
+    sizes = [g if k == 0 else g * reached[k - 1].detach() for k, g in enumerate(gradients) if g is not None]
+    return max((float(size.abs().nan_to_num().max()) for size in sizes if size.numel()), default=0.0)
 
 
-def _some_move(network: Network, x: Tensor, near: list[Tensor]) -> bool:
+def _some_move(network: Network, x: Tensor, near: list[Tensor], inside: bool) -> bool:
     """Whether any of the deciders that are near zero [P, K] can have a gradient beyond the margin, at a glance.
 
     One backward pass for the sum of all of them, with weights that no network knows: behind a ReLU most ties of a pooling are
@@ -97,12 +115,11 @@ def _some_move(network: Network, x: Tensor, near: list[Tensor]) -> bool:
     generator = torch.Generator().manual_seed(0)
     with torch.enable_grad():
         at = x.detach().clone().requires_grad_()
-        total = torch.zeros((), dtype=x.dtype)
-        for (decided, _), flags in zip(_deciders(network, at), near, strict=True):
+        total, values = torch.zeros((), dtype=x.dtype), list[Tensor]()
+        for (decided, _), flags in zip(_deciders(network, at, None, values), near, strict=True):
             chosen = decided[flags]
             total = total + chosen @ torch.randn(len(chosen), dtype=x.dtype, generator=generator)
-        gradient = _gradient(total, at)
-    return gradient is not None and not float(gradient.abs().max()) <= MARGIN * 2.0**-10
+        return not _moves(total, at, values if inside else []) <= MARGIN * 2.0**-10
 
 
 def segment_midpoints(network: Network, start: Tensor, end: Tensor) -> Tensor:
@@ -129,10 +146,12 @@ def segment_midpoints(network: Network, start: Tensor, end: Tensor) -> Tensor:
     return along(middles[lengths > SLIVER])
 
 
-def segment_in_kink(network: Network, start: Tensor, end: Tensor) -> bool:
+def segment_in_kink(network: Network, start: Tensor, end: Tensor, share: float = MARGIN) -> bool:
     """Whether any of the segments start -> end [B, *shape] has a piece of positive length inside a kink."""
     if not has_kinks(network):
         return False
     return any(
-        on_kink(network, segment_midpoints(network, a, b)) for a, b in zip(start, end, strict=True) if not a.equal(b)
+        on_kink(network, segment_midpoints(network, a, b), share)
+        for a, b in zip(start, end, strict=True)
+        if not a.equal(b)
     )

@@ -20,6 +20,7 @@ INPUTS = (1.0, 2.0, -1.0, 3.0, -2.0, 4.0, -3.0, 0.0)
 SOFT_INPUTS = (1.0, 2.0, -1.0, 0.5, -0.5, 1.5, -2.0, 0.0)
 REFERENCES = (0.0, 1.0, -1.0, 2.0, -2.0, 3.0)
 ODD = (-1.0, 1.0, -3.0, 3.0)
+MOST_SAMPLES = 5
 WHOLE = (0.0, -1.0, 1.0, -2.0, 2.0)
 
 
@@ -27,6 +28,8 @@ class Source(Protocol):
     """What families, rewrites and axioms draw from. Arrays are float64."""
 
     tier: str
+    unit: float
+    """What drawn weights are multiples of."""
 
     def pick(self, *options: T) -> T:
         """One of the options; the first is the simplest."""
@@ -46,7 +49,7 @@ class Source(Protocol):
     def layers(self, at_least: int = 1) -> int:
         """A number of hidden layers."""
 
-    def batch(self) -> int:
+    def batch(self, at_least: int = 1) -> int:
         """A number of samples."""
 
     def classes(self) -> int:
@@ -78,6 +81,7 @@ class Small:
     """
 
     tier = "small"
+    unit = 1.0
 
     def __init__(self, draw: Any) -> None:
         self.draw = draw
@@ -100,8 +104,8 @@ class Small:
     def layers(self, at_least: int = 1) -> int:
         return int(self.draw(st.integers(at_least, max(2, at_least))))
 
-    def batch(self) -> int:
-        return int(self.draw(st.integers(1, 3)))
+    def batch(self, at_least: int = 1) -> int:
+        return int(self.draw(st.integers(at_least, MOST_SAMPLES)))
 
     def classes(self) -> int:
         return int(self.draw(st.integers(1, 3)))
@@ -112,7 +116,7 @@ class Small:
         return np.array([options[k] for k in drawn], dtype=np.float64)
 
     def weights(self, shape: Sequence[int], soft: bool = False) -> Array:
-        return self.numbers(SOFT_WEIGHTS if soft else WEIGHTS, math.prod(shape)).reshape(shape)
+        return self.unit * self.numbers(SOFT_WEIGHTS if soft else WEIGHTS, math.prod(shape)).reshape(shape)
 
     def bias(self, n: int, level: int, ladder: bool) -> Array:
         return self.numbers(ODD, n) * 2.0**-level if ladder else self.numbers(WHOLE, n)
@@ -130,6 +134,7 @@ class Wide:
     """Networks of ordinary size from one seed: Gaussian weights that keep the scale of activations. Do not shrink."""
 
     tier = "wide"
+    unit = 1.0
 
     def __init__(self, seed: int) -> None:
         self.rng = np.random.default_rng(seed)
@@ -152,8 +157,8 @@ class Wide:
     def layers(self, at_least: int = 1) -> int:
         return int(self.rng.integers(max(2, at_least), 5))
 
-    def batch(self) -> int:
-        return int(self.rng.integers(1, 4))
+    def batch(self, at_least: int = 1) -> int:
+        return int(self.rng.integers(at_least, MOST_SAMPLES + 1))
 
     def classes(self) -> int:
         return int(self.rng.integers(2, 6))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,9 @@ from ...errors import UsageError
 
 ARRAYS = frozenset({"weight", "bias", "mean", "var", "scale", "shift"})
 """The layer settings that hold weights; everything else (stride, form, order ...) is plain data."""
+
+
+RETURNS = ("logits", "tuple", "single")
 
 
 class Layer:
@@ -79,12 +82,14 @@ class Network:
     """A feed-forward network as a small graph.
 
     `calls` are in the order of evaluation; the input is the value "x", the last call is the output [B, C].
+    returns: what the module returns, before it is wrapped to return logits: "logits" | "tuple" | "single" ([B], C = 1).
     The repr is Python that evaluates to the same network.
     """
 
     input_shape: tuple[int, ...]
     layers: Mapping[str, Layer]
     calls: tuple[Call, ...]
+    returns: str = "logits"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "input_shape", tuple(self.input_shape))
@@ -101,6 +106,8 @@ class Network:
             known.add(call.value)
         if not self.calls:
             raise UsageError("network: it has no calls, so no output")
+        if self.returns not in RETURNS:
+            raise UsageError(f"network: returns must be one of {', '.join(RETURNS)}, not {self.returns!r}")
 
     # -- reading ---------------------------------------------------------------------------------------------
 
@@ -132,17 +139,17 @@ class Network:
 
     def weighted_layers(self) -> int:
         """How many layers carry a weight matrix or kernel: the size that a reader of a witness sees."""
-        return sum("weight" in layer.settings and layer.kind != "batchnorm" for layer in self.layers.values())
+        return sum(layer.kind.startswith(("linear", "conv")) for layer in self.layers.values())
 
     # -- changing --------------------------------------------------------------------------------------------
 
     def with_layers(self, **layers: Layer) -> Network:
         """The same wiring with some layers replaced (or added)."""
-        return Network(self.input_shape, {**self.layers, **layers}, self.calls)
+        return replace(self, layers={**self.layers, **layers})
 
     def edit(self) -> Sketch:
         """A mutable copy of this network, to append to or to splice."""
-        sketch = Sketch(self.input_shape)
+        sketch = Sketch(self.input_shape, self.returns)
         sketch.layers, sketch.calls = dict(self.layers), list(self.calls)
         return sketch
 
@@ -154,6 +161,7 @@ class Network:
             "input_shape": list(self.input_shape),
             "layers": {name: layer.to_json() for name, layer in self.layers.items()},
             "calls": [{"value": call.value, "layer": call.layer, "inputs": list(call.inputs)} for call in self.calls],
+            **({} if self.returns == "logits" else {"returns": self.returns}),
         }
 
     @staticmethod
@@ -168,16 +176,17 @@ class Network:
                 for name, settings in data["layers"].items()
             }
             calls = tuple(Call(c["value"], c["layer"], tuple(c["inputs"])) for c in data["calls"])
-            return Network(tuple(int(n) for n in data["input_shape"]), layers, calls)
+            return Network(tuple(int(n) for n in data["input_shape"]), layers, calls, data.get("returns", "logits"))
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise UsageError(f"network: the data does not describe a network ({error!r})") from error
 
     def __repr__(self) -> str:
         layers = "".join(f"        {name!r}: {layer!r},\n" for name, layer in self.layers.items())
         calls = "".join(f"        {call!r},\n" for call in self.calls)
+        returns = "" if self.returns == "logits" else f"    returns={self.returns!r},\n"
         return (
             f"Network(\n    input_shape={self.input_shape!r},\n    layers={{\n{layers}    }},\n"
-            f"    calls=[\n{calls}    ],\n)"
+            f"    calls=[\n{calls}    ],\n{returns})"
         )
 
     def __eq__(self, other: object) -> bool:
@@ -189,8 +198,8 @@ class Network:
 class Sketch:
     """A network while it is being written: `add` appends one layer and its call and returns the value's name."""
 
-    def __init__(self, input_shape: Sequence[int]) -> None:
-        self.input_shape = tuple(input_shape)
+    def __init__(self, input_shape: Sequence[int], returns: str = "logits") -> None:
+        self.input_shape, self.returns = tuple(input_shape), returns
         self.layers: dict[str, Layer] = {}
         self.calls: list[Call] = []
 
@@ -228,7 +237,7 @@ class Sketch:
 
     def network(self) -> Network:
         """The finished network."""
-        return Network(self.input_shape, dict(self.layers), tuple(self.calls))
+        return Network(self.input_shape, dict(self.layers), tuple(self.calls), self.returns)
 
     def _place(self, value: str) -> int:
         return next(k for k, call in enumerate(self.calls) if call.value == value)

@@ -16,9 +16,10 @@ from ..spec import Layer, Network
 from .affine import split_linear
 from .base import Context, Rewrite
 
-_WEIGHTED = ("linear", "conv1d", "conv2d")
-_HOMOGENEOUS = ("relu", "maxpool1d", "maxpool2d", "gap", "mean", "amax", "flatten")
-_UNITWISE = (*_HOMOGENEOUS, "tanh", "sigmoid", "softplus", "gelu")
+_WEIGHTED = ("linear", "conv1d", "conv2d", "conv3d")
+_POOLS = ("maxpool1d", "maxpool2d", "avgpool1d", "avgpool2d", "adaptiveavgpool1d", "adaptiveavgpool2d", "gap")
+_HOMOGENEOUS = ("relu", "leakyrelu", "abs", *_POOLS, "mean", "amax", "flatten")
+_UNITWISE = (*_HOMOGENEOUS, "tanh", "sigmoid", "softplus", "gelu", "elu", "silu", "hardtanh")
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,184 @@
+"""Purity: a call leaves the model, the caller's tensors and the random numbers as they were.
+
+Untouched: parameters, their gradients and requires_grad; buffers; hooks; attributes and the mode of every module; x, target,
+baseline and data; the grad mode; the global random numbers (of torch, numpy and random), which a stochastic method may
+consume but not reseed, and which others leave alone.
+
+Source: the contract of a method. A library that leaves hooks behind changes every later gradient of that model.
+
+Before the call one parameter gets a gradient and another one is frozen, as in the middle of a fine-tuning: what sets
+gradients to None, or unfreezes everything, shows. Each figure counts what the call changed; the line above it names them.
+
+Preconditions: none.
+
+Holds: every method of the papers, as far as an implementation is careful. Fails: hooks that are not removed where the method
+raises or returns; `loss.backward()`, which adds to the gradients of the parameters; `model.train()`; `torch.manual_seed`.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from .axiom import Axiom
+from .cases import Case, Setting
+from .comparison import Comparison, compare_counts
+from .trial import Arguments, Trial
+
+WHERE = (
+    "parameters",
+    "gradients",
+    "buffers",
+    "hooks",
+    "attributes",
+    "the caller's tensors",
+    "grad mode",
+    "random numbers",
+)
+_HOOKS = tuple(name for name in vars(nn.Module()) if name.endswith("_hooks"))
+_OWN = frozenset({"_parameters", "_buffers", "_modules", *vars(nn.Module())}) - {"training"}
+
+
+def _same(a: Any, b: Any) -> bool:
+    if isinstance(a, Tensor) and isinstance(b, Tensor):
+        return a.dtype == b.dtype and a.shape == b.shape and torch.equal(a.nan_to_num(), b.nan_to_num())
+    if isinstance(a, Tensor) or isinstance(b, Tensor):
+        return False
+    return bool(a == b)
+
+
+def _copied(tensor: Tensor | None) -> Tensor | None:
+    return None if tensor is None else tensor.detach().clone()
+
+
+def _plain(value: Any) -> Any:
+    """An attribute as something to compare later: data by value, everything else by identity."""
+    if isinstance(value, Tensor):
+        return _copied(value)
+    if isinstance(value, bool | int | float | str | tuple | type(None)):
+        return value
+    return (id(value), len(value)) if hasattr(value, "__len__") else id(value)
+
+
+def _state(given: Arguments) -> dict[str, dict[str, Any]]:
+    """Everything that a call must leave as it is, by place and name."""
+    state: dict[str, dict[str, Any]] = {where: {} for where in WHERE}
+    for name, parameter in given.module.named_parameters():
+        state["parameters"][name] = _copied(parameter)
+        state["parameters"][f"requires_grad of {name}"] = parameter.requires_grad
+        state["gradients"][f"gradient of {name}"] = _copied(parameter.grad)
+    for name, buffer in given.module.named_buffers():
+        state["buffers"][name] = _copied(buffer)
+    for name, module in given.module.named_modules():
+        at = name or "the model"
+        for hooks in _HOOKS:
+            state["hooks"][f"{hooks.strip('_')} of {at}"] = len(getattr(module, hooks))
+        own = {key: _plain(value) for key, value in vars(module).items() if key not in _OWN}
+        state["attributes"].update({f"{key} of {at}": value for key, value in own.items()})
+    for name in ("x", "target", "baseline", "data"):
+        tensor = getattr(given, name)
+        if tensor is not None:
+            state["the caller's tensors"][name] = _copied(tensor)
+            state["the caller's tensors"][f"requires_grad of {name}"] = (tensor.requires_grad, tensor.grad is None)
+    state["grad mode"]["grad mode"] = torch.is_grad_enabled()
+    state["grad mode"]["default dtype"] = str(torch.get_default_dtype())
+    return state
+
+
+def _random() -> dict[str, Any]:
+    kind, keys, *rest = np.random.get_state(legacy=True)  # what code without a generator of its own uses
+    return {
+        "torch": torch.get_rng_state(),
+        "numpy": (kind, tuple(np.asarray(keys).tolist()), *rest),
+        "random": random.getstate(),
+    }
+
+
+def _changes(before: dict[str, Any], after: dict[str, Any]) -> Iterator[str]:
+    for name in before.keys() | after.keys():
+        if name not in before or name not in after or not _same(before[name], after[name]):
+            yield name
+
+
+def _fine_tuning(module: nn.Module) -> None:
+    """One parameter has a gradient, another one is frozen."""
+    parameters = list(module.parameters())
+    if parameters:
+        parameters[0].grad = torch.full_like(parameters[0], 0.5)
+        parameters[-1].requires_grad_(len(parameters) == 1)
+
+
+def _residual(variant: str, trial: Trial) -> Comparison:
+    given = trial.arguments(trial.case)
+    _fine_tuning(given.module)
+    changed: dict[str, list[str]] = {}
+    kept = (random.getstate(), np.random.get_state())
+    with trial.own_random_numbers():
+        ends = []
+        for seed in (trial.case.seed, trial.case.seed + 1):
+            torch.manual_seed(seed)
+            np.random.seed(seed)
+            random.seed(seed)
+            before, numbers = _state(given), _random()
+            trial.answer(given)
+            after = _state(given)
+            for where in WHERE:
+                changed.setdefault(where, []).extend(sorted(_changes(before[where], after[where])))
+            ends.append(_random())
+            if not trial.method.stochastic:
+                changed["random numbers"] += sorted(_changes(numbers, ends[-1]))
+        # Two different beginnings end alike: somebody has set the seed in between.
+        changed["random numbers"] += [f"{name}, reseeded" for name in ends[0] if _same(ends[0][name], ends[1][name])]
+    random.setstate(kept[0])
+    np.random.set_state(kept[1])
+    names = {where: sorted(set(found)) for where, found in changed.items()}
+    listed = ", ".join(name for found in names.values() for name in found)
+    what = f"what two calls changed among {', '.join(WHERE)}: {listed or 'nothing'}"
+    return compare_counts(what, [len(names[where]) for where in WHERE])
+
+
+def _script(variant: str, case: Case) -> str:
+    return f"""\
+def state():
+    hooks = [len(value) for m in model.modules() for name, value in vars(m).items() if name.endswith("_hooks")]
+    names = [sorted(vars(m)) + [m.training] for m in model.modules()]
+    tensors = [t for p in model.parameters() for t in (p, p.grad)] + [*model.buffers(), x, target, baseline]
+    copies = [None if t is None else (t.detach().clone().tolist(), t.requires_grad) for t in tensors]
+    return {{"hooks": hooks, "attributes": names, "tensors": copies, "grad mode": torch.is_grad_enabled()}}
+
+
+parameters = list(model.parameters())
+parameters[0].grad = torch.full_like(parameters[0], 0.5)
+parameters[-1].requires_grad_(len(parameters) == 1)
+torch.manual_seed({case.seed})
+numbers = torch.get_rng_state()
+before = state()
+attribute(model, x, target, baseline)
+after = state()
+print("changed  ", [name for name in before if before[name] != after[name]])
+print("torch's random numbers", "untouched" if torch.equal(numbers, torch.get_rng_state()) else "consumed or reseeded")
+obtained = torch.tensor([float(before[name] != after[name]) for name in before])
+expected = torch.zeros_like(obtained)
+gap, scale = obtained, torch.ones_like(obtained)
+"""
+
+
+def _draw(variant: str, setting: Setting) -> Case:
+    return setting.base()
+
+
+AXIOM = Axiom(
+    name="purity",
+    doc=__doc__,
+    variants={"": "a call leaves the model, the caller's tensors and the random numbers as they were"},
+    draw=_draw,
+    residual=_residual,
+    script=_script,
+    kinks="any",
+    model=True,
+)

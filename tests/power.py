@@ -1,0 +1,149 @@
+"""How long each mutant lives: `make power`. Examples until a claim of it falls, over seeds, and the size of the witness.
+
+A mutant (see tests/mutants) dies under a seed when one of the claims that its author would make is refuted within the
+examples of an ordinary run. The figures are written to POWER.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import statistics
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+from attribcheck import axioms
+from attribcheck.axioms.networks.spec import Network
+from attribcheck.methods.registry import as_method
+from attribcheck.runner import one_thread_each
+from attribcheck.search import WIDE_SHARE, Bench, Tally, search, tried
+
+from .mutants import MUTANTS, TEN, Mutant
+
+ALL = {**MUTANTS, **TEN}
+
+
+class Life(NamedTuple):
+    """One claim of a mutant under one seed: the examples until it fell (None: it stood), and how it was drawn."""
+
+    name: str
+    claim: str
+    seed: int
+    examples: int | None
+    layers: int | None = None
+    features: int | None = None
+
+
+def benches(mutant: Mutant) -> Iterator[tuple[str, Bench]]:
+    """The cells of a mutant's claims, by name."""
+    method = as_method(mutant.method, mutant.name)
+    for full, family in mutant.breaks:
+        axiom, variant = axioms.find(full)
+        yield f"{full}[{family}]", Bench(axiom, variant or "", method, family, None)
+
+
+def _lives(seed: int, names: tuple[str, ...], n: int, shrink: bool) -> list[Life]:
+    cells = [(name, claim, bench) for name in names for claim, bench in benches(ALL[name])]
+    cells.sort(key=lambda cell: cell[2].origin.key)  # cells that share their cases stand next to each other
+    found = []
+    for name, claim, bench in cells:
+        tally, n_wide = Tally(), n // WIDE_SHARE
+        sample = tried(bench, tally, False, n - n_wide, seed) or tried(bench, tally, True, n_wide, seed)
+        life = Life(name, claim, seed, None if sample is None else tally.examples)
+        if shrink and sample is not None:
+            case = search(bench, n, seed).violated
+            if case is not None and isinstance(case.network, Network):
+                life = life._replace(layers=case.network.weighted_layers(), features=case.network.n_features)
+        found.append(life)
+    return found
+
+
+def measure(names: tuple[str, ...], seeds: int, n: int, jobs: int) -> list[Life]:
+    """Every claim of the mutants under every seed; witnesses are shrunk under the first one."""
+    lives: list[Life] = []
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(jobs, mp_context=context, initializer=one_thread_each) as pool:
+        futures = [pool.submit(_lives, seed, names, n, seed == 0) for seed in range(seeds)]
+        for seed, future in enumerate(futures):
+            lives += future.result()
+            print(f"seed {seed + 1}/{seeds} done", file=sys.stderr, flush=True)
+    return lives
+
+
+def table(lives: list[Life], names: tuple[str, ...]) -> tuple[list[str], list[str]]:
+    """A row of Markdown for each mutant, and the names of those that outlived a seed."""
+    rows, survivors = [], []
+    for name in names:
+        own = [life for life in lives if life.name == name]
+        seeds = sorted({life.seed for life in own})
+        first = [min((x.examples for x in own if x.seed == seed and x.examples), default=None) for seed in seeds]
+        dead = [examples for examples in first if examples is not None]
+        if len(dead) < len(first):
+            survivors.append(f"{name} ({len(first) - len(dead)} of {len(first)} seeds)")
+        sizes = [(x.layers, x.features) for x in own if x.layers is not None and x.features is not None]
+        layers, features = min(sizes, key=sum, default=("-", "-"))
+        worst = max(dead) if len(dead) == len(first) else f"stands in {len(first) - len(dead)}"
+        median = f"{statistics.median(dead):g}" if dead else "-"
+        claims = ", ".join(f"`{claim}`" for claim in dict.fromkeys(life.claim for life in own))
+        rows.append(f"| {name.replace('_', ' ')} | {claims} | {median} | {worst} | {layers} | {features} |")
+    return rows, survivors
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Measure and write the figures; 1 where a mutant outlived a seed."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("mutants", nargs="*", help="names; all of them by default")
+    parser.add_argument("--seeds", type=int, default=20)
+    parser.add_argument("-n", "--max-examples", type=int, default=100)
+    parser.add_argument("-j", "--jobs", type=int, default=1)
+    parser.add_argument("--write", type=Path, help="the Markdown file for the figures")
+    given = parser.parse_args(argv)
+    names = tuple(given.mutants or ALL)
+    unknown = [name for name in names if name not in ALL]
+    if unknown:
+        parser.error(f"unknown mutant {unknown[0]!r}; known: {', '.join(ALL)}")
+    lives = measure(names, given.seeds, given.max_examples, given.jobs)
+    text = report(lives, names, given.seeds, given.max_examples)
+    print(text)
+    if given.write is not None:
+        given.write.write_text(text)
+    return 1 if any(table(lives, names)[1]) else 0
+
+
+def report(lives: list[Life], names: tuple[str, ...], seeds: int, n: int) -> str:
+    """The page of figures."""
+    parts = [
+        f"""# Power: how long a broken method lives
+
+`make power` measures it: {len(names)} attribution methods that are wrong on purpose, each with one mistake, under {seeds}
+seeds, {n} examples each. A method dies when one of the claims that its author would make is refuted; the figure is the
+number of examples until then. Layers (with weights) and features are those of the shrunk witness.
+"""
+    ]
+    for title, group in (
+        ("Methods that the generators were tuned with", MUTANTS),
+        ("Methods written by somebody who had not seen the generators", TEN),
+    ):
+        chosen = tuple(name for name in names if name in group)
+        if not chosen:
+            continue
+        rows, survivors = table(lives, chosen)
+        own = [life for life in lives if life.name in chosen and life.layers is not None]
+        sizes = [(x.layers or 0, x.features or 0) for x in own]
+        middle = [statistics.median(column) for column in zip(*sizes, strict=True)] if sizes else []
+        said = f"Median witness: {middle[0]:g} layers, {middle[1]:g} features. " if middle else ""
+        outlived = f"Outlived a seed: {'; '.join(survivors)}." if survivors else "Every one died under every seed."
+        parts.append(
+            f"\n## {title}\n\n{len(chosen)} methods. {said}{outlived}\n\n"
+            "| method | claims | median | worst | layers | features |\n|---|---|---|---|---|---|\n"
+            + "\n".join(rows)
+            + "\n"
+        )
+    return "".join(parts)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
