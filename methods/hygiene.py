@@ -18,7 +18,7 @@ _AT_HOME: dict[str, tuple[str, ...]] = {
         ("lrp-0", "lrp-epsilon", "lrp-epsilon-recursion", "lrp-gamma", "lrp-composite", "clrp"), ("relu", "conv", "shared")
     ),
     **dict.fromkeys(
-        ("lrp-alpha1-beta0", "lrp-alpha2-beta1", "z-plus", "excitation-backprop"), ("relu-positive", "conv", "shared")
+        ("lrp-alpha1-beta0", "lrp-alpha2-beta1", "z-plus", "excitation-backprop"), ("relu-positive", "conv")
     ),
     **dict.fromkeys(("deep-taylor", "deep-taylor-bounded", "deep-taylor-zero"), ("relu-positive",)),
     **dict.fromkeys(("deeplift-recursion", "deeplift-revealcancel", "cdasp", "dasp"), ("relu", "conv", "shared")),
@@ -26,7 +26,7 @@ _AT_HOME: dict[str, tuple[str, ...]] = {
                     ("relu", "shared")),
     **dict.fromkeys(("rectgrad-tau", "rectgrad-mod-tau"),
                     ("relu(magnitude=ordinary)", "conv(magnitude=ordinary)", "shared(magnitude=ordinary)")),
-    "taylor-near-origin": ("relu",),
+    "taylor-near-origin": ("relu-nobias",),
     "fullgrad": ("conv", "gap"),
     **dict.fromkeys(("lime", "kernel-shap"), ("relu", "shared")),
     "cam": ("gap",),
