@@ -145,9 +145,12 @@ class Pass(TorchFunctionMode):
     def __init__(self, method: str, rules: Rules) -> None:
         super().__init__()
         self.method, self.rules = method, rules
+        # What tensors are marked with. Not the pass itself: it may hold tensors, and a circle through the base of a view is
+        # one that no garbage collector sees.
+        self.token = object()
 
     def watch(self, value: Tensor) -> Tensor:
-        setattr(value, self.mark, self)
+        setattr(value, self.mark, self.token)
         return value
 
     def overwritten(self, value: Tensor) -> Tensor:
@@ -157,7 +160,7 @@ class Pass(TorchFunctionMode):
         return self.watch(value)
 
     def depends(self, tensor: Tensor) -> bool:
-        return getattr(tensor, self.mark, None) is self
+        return getattr(tensor, self.mark, None) is self.token
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -183,7 +186,7 @@ class Pass(TorchFunctionMode):
             raise Unsupported(f"{name}: an index, a condition or a rounded number depends on the input")
         result = self.computed(name, func, args, kwargs, inputs)
         for t in tensors(result):
-            setattr(t, self.mark, self)
+            setattr(t, self.mark, self.token)
         return result
 
     def unseen(self, name: str) -> None:
