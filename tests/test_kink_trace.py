@@ -69,3 +69,15 @@ def test_a_staircase_is_refused() -> None:
     stairs = Written(lambda x: (x * 3).to(torch.int64).double() + x)
     with pytest.raises(Unsupported):
         get_method("integrated-gradients")(stairs, X, torch.tensor([0, 0]), torch.zeros_like(X))
+
+
+def test_a_path_inside_a_tie_is_integrated_with_either_slope() -> None:
+    """max(x1 / 10 + x2 / 5, 3 x1 / 10) where x1 = x2: rounding decides which is larger, at each point anew."""
+    weight = torch.tensor([[0.1, 0.2], [0.3, 0.0]], dtype=torch.float64)
+
+    def tied(x: Tensor) -> Tensor:
+        return nn.functional.max_pool1d((x @ weight.T)[:, None], 2)[:, 0]
+
+    x = torch.tensor([[1.7, 1.7], [0.3, 0.3]], dtype=torch.float64)
+    found = get_method("integrated-gradients")(Written(tied), x, torch.tensor([0, 0]), torch.zeros_like(x))
+    torch.testing.assert_close(found.sum(1), 0.3 * x[:, 0])
