@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ..claims import Claim, Method, fails, holds
-from .smoothgrad import N_SAMPLES, SIGMA, check_noise, inherited, noisy_maps
+from .smoothgrad import N_SAMPLES, SIGMA, check_noise, inherited, noisy_maps, over_noise
 
 _SQUARED_DOC = """SmoothGrad-squared over {base}: R = mean of R_base(x + n)^2, n normal.
 
@@ -68,7 +68,7 @@ def smoothgrad_squared(base: Method, *, n_samples: int = N_SAMPLES, sigma: float
             total += maps.square().sum(0)
         return total / n_samples
 
-    return _made("smoothgrad-squared", base, attribute, _SQUARED_DOC)
+    return over_noise("smoothgrad-squared", base, attribute, _without_sign(base), _SQUARED_DOC + _REST)
 
 
 def vargrad(base: Method, *, n_samples: int = N_SAMPLES, sigma: float = SIGMA) -> Method:
@@ -92,21 +92,13 @@ def vargrad(base: Method, *, n_samples: int = N_SAMPLES, sigma: float = SIGMA) -
             seen = total
         return deviations / n_samples
 
-    return _made("vargrad", base, attribute, _VARIANCE_DOC)
+    return over_noise("vargrad", base, attribute, _without_sign(base), _VARIANCE_DOC + _REST)
 
 
-def _made(name: str, base: Method, attribute: Any, doc: str) -> Method:
-    return Method(
-        name=f"{name}({base.name})",
-        function=attribute,
-        baseline=base.baseline,
-        stochastic=True,
-        data=base.data,
-        claims=tuple(
-            {(claim.axiom, claim.on): claim for claim in (*_class_axioms(base), *inherited(base, _INHERITED))}.values()
-        ),
-        doc=(doc.format(base=base.name).strip() + "\n" + _REST).strip(),
-    )
+def _without_sign(base: Method) -> tuple[Claim, ...]:
+    """What the base's claims become where maps are squared."""
+    found = {(claim.axiom, claim.on): claim for claim in (*_class_axioms(base), *inherited(base, _INHERITED))}
+    return tuple(found.values())
 
 
 def _class_axioms(base: Method) -> tuple[Claim, ...]:

@@ -1,4 +1,4 @@
-"""DeconvNet, RectGrad and RectGrad_Mod, on the engine of modified backpropagation: what a ReLU lets back."""
+"""DeconvNet and RectGrad, on the engine of modified backpropagation: what a ReLU lets back."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -60,14 +60,21 @@ def smoothgrad(base: Method, *, n_samples: int = N_SAMPLES, sigma: float = SIGMA
             total += maps.sum(0)
         return total / n_samples
 
+    return over_noise("smoothgrad", base, attribute, inherited(base, INHERITED), _DOC)
+
+
+def over_noise(
+    name: str, base: Method, attribute: Callable[..., Tensor], claims: tuple[Claim, ...], doc: str
+) -> Method:
+    """A method over another one's noisy maps; `doc` has a place for {base}."""
     return Method(
-        name=f"smoothgrad({base.name})",
+        name=f"{name}({base.name})",
         function=attribute,
         baseline=base.baseline,
         stochastic=True,
         data=base.data,
-        claims=inherited(base, INHERITED),
-        doc=_DOC.format(base=base.name).strip(),
+        claims=claims,
+        doc=doc.format(base=base.name).strip(),
     )
 
 
