@@ -1,0 +1,152 @@
+"""One method on one subject: the only place of the full-model checks that calls methods."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..axioms.trial import baseline_for
+from ..claims import Method
+from ..errors import MethodError, Unsupported, UsageError, first_line
+from .outcome import NotApplicable
+from .subject import Subject
+
+FEWEST_IMAGES = 4
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How much is computed.
+
+    images     samples that a check looks at
+    subsets    random subsets of features for each size
+    steps      points of a curve (subset sizes, steps of a path)
+    rows       rows of forward passes that one check may cost one method; a method that needs more gets fewer images, and
+               below FEWEST_IMAGES the check does not apply
+    data       training samples that methods learn means and patterns from
+    batch      samples in one call of a method: what bounds memory
+    resamples  of the bootstrap
+    """
+
+    name: str
+    images: int
+    subsets: int
+    steps: int
+    rows: int
+    data: int
+    batch: int
+    resamples: int
+
+
+SCALES = {
+    scale.name: scale
+    for scale in (
+        Scale("tiny", images=4, subsets=20, steps=4, rows=1_000, data=16, batch=16, resamples=200),
+        Scale("default", images=16, subsets=100, steps=12, rows=6_000, data=64, batch=32, resamples=1_000),
+        Scale("full", images=200, subsets=100, steps=12, rows=2_000_000, data=1_000, batch=64, resamples=10_000),
+    )
+}
+
+
+class Study:
+    """A method and a subject, with what several checks need of both.
+
+    Attributes:
+        subject: with as many samples as the scale asks for.
+        method, scale, seed, device: as given.
+    """
+
+    def __init__(self, subject: Subject, method: Method, scale: Scale, seed: int = 0, device: str = "cpu") -> None:
+        self.subject, self.method, self.scale, self.seed, self.device = subject, method, scale, seed, device
+        self._cost: int | None = None
+
+    def images(self, maps: int) -> int:
+        """How many samples a check may look at that needs `maps` maps of each.
+
+        Raises:
+            NotApplicable: the method needs more rows of forward passes than the scale allows.
+            Unsupported: the method refuses the model.
+        """
+        cost = self.cost()
+        affordable = self.scale.rows // max(1, cost * maps)
+        if affordable < min(FEWEST_IMAGES, self.scale.images):
+            raise NotApplicable(
+                f"one map takes {cost} rows of forward passes; {maps} maps of {FEWEST_IMAGES} samples are more than the "
+                f"{self.scale.rows} rows of --scale {self.scale.name}"
+            )
+        return min(self.scale.images, affordable, len(self.subject.x))
+
+    def cost(self) -> int:
+        """Rows of forward passes that one map takes, counted on the first sample."""
+        if self._cost is None:
+            rows = 0
+
+            def count(_: nn.Module, inputs: tuple[Any, ...]) -> None:
+                nonlocal rows
+                rows += len(inputs[0])
+
+            handle = self.subject.model.register_forward_pre_hook(count)
+            try:
+                self.maps(self.subject.labels[:1], x=self.subject.x[:1])
+            finally:
+                handle.remove()
+            self._cost = max(1, rows)
+        return self._cost
+
+    def maps(
+        self, target: Tensor, *, x: Tensor | None = None, model: nn.Module | None = None, baseline: Tensor | None = None
+    ) -> Tensor:
+        """The method's maps [B, *shape], a batch of the scale at a time, with the same random numbers on each call.
+
+        Args:
+            target: [B], the logit of each sample.
+            x: [B, *shape]; the subject's first B samples by default.
+            model: the subject's by default.
+            baseline: [B, *shape] for a method that takes a given one; zeros by default.
+
+        Raises:
+            Unsupported: the method refuses the model.
+            MethodError: it raised anything else, or returned something that is not an attribution.
+        """
+        x = self.subject.x[: len(target)] if x is None else x
+        model = self.subject.model if model is None else model
+        found = []
+        for start in range(0, len(x), self.scale.batch):
+            rows = slice(start, start + self.scale.batch)
+            found.append(self._called(model, x[rows], target[rows], None if baseline is None else baseline[rows]))
+        return torch.cat(found)
+
+    def _called(self, model: nn.Module, x: Tensor, target: Tensor, given: Tensor | None) -> Tensor:
+        method = self.method
+        data = self.subject.data[: self.scale.data] if method.needs_data else None
+        baseline = None if method.baseline is None else baseline_for(method.baseline, x, given, data)
+        options: dict[str, Any] = {"data": data} if method.data else {}
+        devices = [torch.cuda.current_device()] if self.device == "cuda" else []
+        try:
+            with torch.random.fork_rng(devices=devices):
+                torch.manual_seed(self.seed)
+                result = method.function(model, x.clone(), target.clone(), baseline, **options)
+        except (Unsupported, UsageError):
+            raise
+        except Exception as error:
+            raise MethodError(f"raised {type(error).__name__}: {first_line(error)}") from error
+        if not isinstance(result, Tensor) or result.shape != x.shape:
+            raise MethodError(f"returned no attribution of shape {tuple(x.shape)}")
+        if not torch.isfinite(result).all():
+            raise MethodError("returned a map that is not finite")
+        return result.detach()
+
+    def logits(self, x: Tensor, model: nn.Module | None = None) -> Tensor:
+        """The logits [B, C] at x [B, *shape], a batch of the scale at a time."""
+        model = self.subject.model if model is None else model
+        with torch.no_grad():
+            return torch.cat([model(part) for part in x.split(self.scale.batch)])
+
+    def random(self, purpose: str) -> torch.Generator:
+        """Random numbers for one purpose, on the CPU: the same for every method, other ones for another seed."""
+        digest = hashlib.sha256(f"{self.seed}:{purpose}".encode()).digest()
+        return torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))
