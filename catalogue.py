@@ -1,4 +1,4 @@
-"""What `list` and `explain` say: axioms, methods, families and targets, from their own docstrings and claims."""
+"""What `list` and `explain` say: axioms, checks, methods, families and targets, from their own docstrings and claims."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from .claims import Claim, Method
 from .errors import UsageError
 from .methods.registry import BUILTIN, GROUPS, resolve
 from .reports.document import load_witness
+from .sanity import checks
 
 Rows = list[tuple[str, str]]
 
@@ -60,23 +61,56 @@ def targets() -> Rows:
     ]
 
 
+def check_rows() -> Rows:
+    """The full-model checks with their findings."""
+    rows = []
+    for check in checks.every():
+        rows.append((check.name, f"{check.summary} (on {check.subject})"))
+        rows += [(f"  {name}", f"a finding of {check.name}") for name in check.full_names if name != check.name]
+    return rows
+
+
+def models() -> Rows:
+    """The architectures that the full-model checks train, or read weights for."""
+    from .models import subjects
+
+    return subjects.models()
+
+
+def data() -> Rows:
+    """The data sets of the full-model checks."""
+    from .models import subjects
+
+    return subjects.data_sets()
+
+
 LISTS: dict[str, Callable[[], Rows]] = {
     "methods": methods,
     "axioms": axiom_rows,
     "families": families,
     "options": options,
     "targets": targets,
+    "checks": check_rows,
+    "models": models,
+    "data": data,
 }
 
 
 def explain(name: str) -> str:
-    """The reference page of an axiom, a variant, a method, a family or a rewrite.
+    """The reference page of an axiom, a check, a variant, a method, a family or a rewrite.
+
+    Where an axiom and a check have one name, both pages.
 
     Raises:
         UsageError: nothing has that name.
     """
-    if name.partition("/")[0] in axioms.AXIOMS:
+    head = name.partition("/")[0]
+    if head in axioms.AXIOMS and head in checks.MODULES:
+        return _both_pages(name)
+    if head in axioms.AXIOMS:
         return _axiom_page(name)
+    if head in checks.MODULES:
+        return _check_page(name)
     head, fixed = read_family(name) if name.partition("(")[0] in SUMMARIES else (name, {})
     if head in SUMMARIES:
         drawn = "".join(f"\n  {option}={value}" for option, value in fixed.items())
@@ -85,7 +119,7 @@ def explain(name: str) -> str:
         return _axiom_page(f"implementation-invariance/{name}")
     if name in BUILTIN or ":" in name:
         return _method_page(resolve(name)[0])
-    known = [*axioms.AXIOMS, *BUILTIN, *SUMMARIES, *REWRITES]
+    known = [*axioms.AXIOMS, *checks.MODULES, *BUILTIN, *SUMMARIES, *REWRITES]
     raise UsageError(f"nothing is called {name!r}; {axioms.suggestion(name, known)}")
 
 
@@ -98,6 +132,35 @@ def _axiom_page(name: str) -> str:
     lines.append("Claims of the built-in methods:")
     for method in BUILTIN.values():
         claims = [c for c in method.claims if c.name == axiom.name and (chosen is None or c.variant in (None, chosen))]
+        for kind in ("holds", "fails"):
+            lines += _together([claim for claim in claims if claim.kind == kind], f"{method.name}: {kind} ")
+    return "\n".join(lines)
+
+
+def _both_pages(name: str) -> str:
+    """The pages of an axiom and of a full-model check of one name; a variant may be that of one of them alone."""
+    pages, refused = [], []
+    for page in (_axiom_page, _check_page):
+        try:
+            pages.append(page(name))
+        except UsageError as error:
+            refused.append(error)
+    if not pages:
+        raise refused[0]
+    return "\n\n\n".join(pages)
+
+
+def _check_page(name: str) -> str:
+    check, variant = checks.find(name)
+    title = f"{name} (on trained models)"
+    lines = [title, "=" * len(title), "", check.doc.strip(), ""]
+    lines += [f"Looks at {check.subject}, if --model and --data name nothing else.", ""]
+    if len(check.full_names) > 1:
+        lines += ["Findings:", *(f"  {each}" for each in check.full_names), ""]
+    lines.append("Claims of the built-in methods:")
+    for method in BUILTIN.values():
+        claims = [c for c in method.claims if c.check is not None and c.check.partition("/")[0] == check.name]
+        claims = [c for c in claims if variant is None or c.check in (check.name, name)]
         for kind in ("holds", "fails"):
             lines += _together([claim for claim in claims if claim.kind == kind], f"{method.name}: {kind} ")
     return "\n".join(lines)

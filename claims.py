@@ -11,11 +11,17 @@ from .errors import UsageError
 
 Baseline = Literal["zeros", "min", "min-per-feature", "mean", "given"]
 BASELINES = ("zeros", "min", "min-per-feature", "mean", "given")
+SANITY = "sanity"
+"""What claims on full-model checks begin with: sanity/class-sensitivity."""
 
 
 @dataclass(frozen=True)
 class Claim:
-    """One claim: `axiom` ("name" or "name/variant") holds, or fails, on a family of networks."""
+    """One claim: `axiom` ("name" or "name/variant") holds, or fails, on a family of networks.
+
+    A claim on "sanity/check" or "sanity/check/variant" speaks of a full-model check, and `on` of a trained model: "any",
+    "model:data", or a model's name.
+    """
 
     kind: Literal["holds", "fails"]
     axiom: str
@@ -35,13 +41,19 @@ class Claim:
         """The variant, or None where the claim speaks of the axiom as a whole."""
         return self.axiom.partition("/")[2] or None
 
+    @property
+    def check(self) -> str | None:
+        """The full-model check that it speaks of, "name" or "name/variant"; None for a claim on an axiom."""
+        return self.axiom.partition("/")[2] if self.name == SANITY else None
+
 
 def holds(axiom: str, on: str = "any", tol: float | None = None, source: str | None = None) -> Claim:
     """Claim that an axiom holds for every network of a family on which the method is supported.
 
     Args:
-        axiom: "name" (every variant; of completeness, delta) or "name/variant".
-        on: a family of networks, see `attribcheck list families`.
+        axiom: "name" (every variant; of completeness, delta) or "name/variant"; "sanity/name" or "sanity/name/variant" for a
+            full-model check.
+        on: a family of networks, see `attribcheck list families`; of a full-model check "any", "model:data" or a model.
         tol: the relative residual that is tolerated, for a method that approximates; None: rounding only.
         source: where the claim comes from (paper and proposition, documentation, or the argument).
 
@@ -64,8 +76,8 @@ def fails(
     """Claim that there is a counterexample to an axiom in a family, and that it can be shown.
 
     Args:
-        axiom: "name" (some variant) or "name/variant".
-        on: a family of networks.
+        axiom: "name" (some variant) or "name/variant"; "sanity/name" or "sanity/name/variant" for a full-model check.
+        on: a family of networks; of a full-model check "any", "model:data" or a model.
         reason: why it fails; mandatory.
         source: where the claim comes from.
         witness: path of a pinned witness, which is evaluated instead of searching for one.

@@ -1,22 +1,22 @@
-"""The command line: run, list, explain, replay, report."""
+"""The command line: run, sanity, list, explain, replay, report."""
 
 from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from .errors import UsageError
+from .terminal import Terminal
 
 if TYPE_CHECKING:
-    from .runner import Options
-    from .verdicts import Report, Result
+    from .verdicts import Report
 
 REPORT_DIR = "attribcheck-report"
+_LISTS = ["methods", "axioms", "families", "options", "targets", "checks", "models", "data"]
 
 
 class _Commands(click.Group):
@@ -141,87 +141,76 @@ def save(report: Report, directory: Path, formats: list[str]) -> list[Path]:
     return write(report.document(), directory, formats)
 
 
-class Terminal:
-    """What a person sees of a run: a progress bar, what fell, the summary, where the report is."""
+@cli.command()
+@click.argument("targets", nargs=-1, metavar="[TARGET ...]")
+@click.option("--check", "checks", multiple=True, metavar="NAME", help="Only this check or check/variant (repeatable).")
+@click.option("--model", metavar="NAME", help="Instead of the one each check looks at: a name, or module:factory.")
+@click.option("--data", metavar="NAME", help="The same; see `list models` and `list data`.")
+@click.option(
+    "--data-root", type=click.Path(path_type=Path), metavar="DIR", help="Where data sets lie that are not embedded."
+)
+@click.option(
+    "--weights", type=click.Path(path_type=Path), metavar="FILE", help="Weights for --model; none are trained then."
+)
+@click.option("--images", type=_Positive(True), metavar="N", help="Samples; [default: as many as the scale has]")
+@click.option("--scale", type=click.Choice(["tiny", "default", "full"]), default="default", show_default=True,
+              help="How much is computed.")  # fmt: skip
+@click.option("--seed", type=_Positive(True, at_least=0), default=0, show_default=True, metavar="N")
+@click.option("-j", "--jobs", type=_Positive(True, at_least=0), default=1, show_default=True, metavar="N",
+              help="Worker processes; 0: one for each core.")  # fmt: skip
+@click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True)
+@click.option("--resume", is_flag=True, help="Take what an interrupted run of the same options has finished.")
+@click.option("--report", "formats", default="html,json", show_default=True, metavar="FORMATS",
+              help="html, json, junit, md; separated by commas.")  # fmt: skip
+@click.option(
+    "--report-dir", type=click.Path(path_type=Path), default=Path(REPORT_DIR), show_default=True, metavar="DIR"
+)
+@click.option("--no-color", is_flag=True, help="Plain text.")
+@click.option("-q", "--quiet", is_flag=True, help="Only the summary.")
+@click.option("-v", "--verbose", is_flag=True, help="One line for each finding.")
+@click.pass_context
+def sanity(
+    ctx: click.Context, targets: tuple[str, ...], checks: tuple[str, ...], model: str | None, data: str | None,
+    data_root: Path | None, weights: Path | None, images: int | None, scale: str, seed: int, jobs: int, device: str,
+    resume: bool, formats: str, report_dir: Path, no_color: bool, quiet: bool, verbose: bool,
+) -> None:  # fmt: skip
+    """Check each TARGET on trained models: randomised parameters, other classes, shifted inputs, removed pixels ...
 
-    def __init__(self, no_color: bool = False, quiet: bool = False, verbose: bool = False) -> None:
-        from rich.console import Console
+    Exit codes: 0 every claim stands; 1 a claimed property falls, could not be shown or is inconclusive; 2 wrong usage, or
+    a method that raised or returned something else than an attribution.
+    """
+    from .reports import write
+    from .sanity.run import Options
 
-        self.quiet, self.verbose = quiet, verbose
-        self.out = Console(no_color=no_color, highlight=False, soft_wrap=True)
-        self.err = Console(stderr=True, no_color=no_color, highlight=False)
-
-    def watch(self, options: Options, jobs: int) -> Report:
-        """Run with a progress bar on standard error (none where that is no terminal, or with -q)."""
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
-        from .runner import run as run_cells
-
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-        with Progress(
-            *columns, console=self.err, transient=True, disable=self.quiet or not self.err.is_terminal
-        ) as bar:
-            task = bar.add_task("preparing", total=None)
-
-            def progress(done: int, total: int, result: Result) -> None:
-                bar.update(task, completed=done, total=total, description=f"{result.method}: {result.axiom}"[:60])
-                if self.verbose:
-                    self._line(result)
-
-            watched: Progress_ = progress
-            return run_cells(options, jobs=jobs, progress=watched)
-
-    def _line(self, result: Result) -> None:
-        from rich.text import Text
-
-        style, word = _STYLE[result.verdict]
-        if result.verdict == "fail" and result.claim == "fails":
-            word = "NOT SHOWN"
-        self.out.print(Text(f"{word:<13}", style=style) + Text(result.line()))
-
-    def tell(self, report: Report, written: list[Path], report_dir: Path) -> None:
-        """Print what needs attention, the summary, and where to read more."""
-        from .reports.words import replay_line
-
-        if not self.quiet:
-            for result in report.results:
-                if result.verdict in ("fail", "error", "inconclusive"):
-                    self._line(result)
-                    if result.witness is not None and result.verdict == "fail":
-                        figures = result.witness["figures"]
-                        self.out.print(f"    {figures['what']}", markup=False)
-                        self.out.print(
-                            f"    expected {figures['expected']}  obtained {figures['obtained']}", markup=False
-                        )
-                        self.out.print(f"    {replay_line(_as_dict(result), str(report_dir))}", markup=False)
-        self.out.print(report.summary(), markup=False)
-        if not self.quiet:
-            for path in written:
-                if path.parent == report_dir:
-                    self.out.print(f"written: {path}", markup=False)
-
-
-Progress_ = Callable[[int, int, "Result"], None]
-
-_STYLE = {
-    "pass": ("green", "as claimed"),
-    "fail": ("bold red", "REFUTED"),
-    "inconclusive": ("yellow", "inconclusive"),
-    "error": ("bold red", "ERROR"),
-    "unclaimed": ("cyan", "observed"),
-}
-
-
-def _as_dict(result: Result) -> dict[str, Any]:
-    from dataclasses import asdict
-
-    return asdict(result)
+    wanted = known_formats(formats)
+    if weights is not None and model is None:
+        raise UsageError("--weights needs --model: say whose weights they are")
+    options = Options(
+        targets=targets or ("builtin",),
+        checks=checks,
+        model=model,
+        data=data,
+        data_root=data_root,
+        weights=weights,
+        images=images,
+        scale=scale,
+        seed=seed,
+        device=device,
+    )
+    terminal = Terminal(no_color, quiet, verbose)
+    report = terminal.watch_sanity(options, jobs, report_dir, resume)
+    written = write(report.document(), report_dir, wanted)
+    terminal.tell(report, written, report_dir)
+    measured = [row for row in report.sanity if row.observed not in ("not-applicable", "unsupported")]
+    if not measured and not report.incomplete:
+        raise UsageError(f"the selection matches nothing: {report.sanity[0].note}")
+    ctx.exit(report.exit_code)
 
 
 @cli.command("list")
-@click.argument("what", type=click.Choice(["methods", "axioms", "families", "options", "targets"]))
+@click.argument("what", type=click.Choice(_LISTS))
 def list_(what: str) -> None:
-    """List methods, axioms, families of networks, their options, or targets, with one line each."""
+    """List methods, axioms, families of networks, their options, targets; checks of trained models, models, data."""
     from . import catalogue
 
     rows = catalogue.LISTS[what]()
@@ -233,7 +222,7 @@ def list_(what: str) -> None:
 @cli.command()
 @click.argument("name")
 def explain(name: str) -> None:
-    """Explain an axiom or a method: statement, formula, source, what holds and what fails."""
+    """Explain an axiom, a method or a check: statement, formula, source, what holds and what fails."""
     from . import catalogue
 
     click.echo(catalogue.explain(name))

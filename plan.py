@@ -10,6 +10,7 @@ from .axioms.axiom import Axiom
 from .axioms.networks.families import ANY, MODEL, SUMMARIES
 from .claims import Claim, Method
 from .errors import UsageError
+from .sanity import checks
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,8 @@ class Selection:
 def plan(methods: Sequence[Method], selection: Selection, has_model: bool = False) -> list[Cell]:
     """The cells of a run, in a fixed order: for each method its claims, then (if asked) everything else that applies.
 
+    Claims on full-model checks are none of it.
+
     Args:
         has_model: a user's model is given, so the family "model" exists; claims on "any" extend to it.
 
@@ -91,7 +94,7 @@ def _cells_of(method: Method, selection: Selection, has_model: bool) -> list[Cel
         variants = tuple(v for v in cell.variants if selection.wants(cell.axiom, v, cell.family))
         if variants:
             cells.append(Cell(method, cell.axiom, variants, cell.family, cell.claim))
-    if selection.observe or not method.claims:
+    if selection.observe or all(claim.check is not None for claim in method.claims):
         known = {(c.axiom.name, v, c.family) for c in claimed for v in c.variants}
         families = [name for name in SUMMARIES if name != MODEL or has_model]
         families += [name for name in selection.families if name not in SUMMARIES]
@@ -114,6 +117,9 @@ def _claimed(method: Method, has_model: bool) -> list[Cell]:
     general: dict[tuple[str, str], Claim] = {}
     order: list[tuple[Axiom, str | None, str, Claim]] = []
     for claim in method.claims:
+        if claim.check is not None:
+            _checked(method, claim)
+            continue
         axiom, variant = _found(method, claim)
         families = [claim.on] if claim.on != MODEL or has_model else []
         if claim.on == ANY and has_model and axiom.model:
@@ -144,6 +150,14 @@ def _claimed(method: Method, has_model: bool) -> list[Cell]:
         else:
             cells += [Cell(method, axiom, (v,), family, claim) for v in options]
     return cells
+
+
+def _checked(method: Method, claim: Claim) -> None:
+    """A full-model check must have the name; whether the claim makes sense is looked at by those who import the checks."""
+    try:
+        checks.known((claim.check or "").partition("/")[0])
+    except UsageError as error:
+        raise UsageError(f"{method.name} claims {claim.kind}({claim.axiom!r}, on={claim.on!r}): {error}") from error
 
 
 def _found(method: Method, claim: Claim) -> tuple[Axiom, str | None]:

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 SCHEMA_VERSION = 1
+PROBLEMS = ("fail", "error", "inconclusive")
+"""The verdicts that keep a report from standing."""
 
 
 @dataclass
@@ -65,36 +67,99 @@ def residual_text(worst: dict[str, Any]) -> str:
 
 
 @dataclass
+class Finding:
+    """One row of the full-model checks: what a check found of a method on a trained model; the fields of results.json.
+
+    check      "name" or "name/variant"
+    statistic  what `value` is, in words
+    interval   the 95 % confidence interval of the value; None where the value is exact
+    rule       when the property holds
+    observed   "holds" | "violated" | "inconclusive" | "not-applicable" | "unsupported" | "error"
+    verdict    "pass" | "fail" | "inconclusive" | "error" | "unclaimed"
+    claim      "holds" | "fails" | None
+    seconds    what all findings of the check on this method and model took together
+    """
+
+    check: str
+    model: str
+    data: str
+    method: str
+    statistic: str | None = None
+    value: float | None = None
+    interval: list[float] | None = None
+    rule: str | None = None
+    paper: dict[str, Any] | None = None
+    observed: str = "inconclusive"
+    verdict: str = "unclaimed"
+    figures: dict[str, Any] = field(default_factory=dict)
+    note: str | None = None
+    claim: str | None = None
+    reason: str | None = None
+    source: str | None = None
+    seconds: float = 0.0
+
+    @property
+    def id(self) -> str:
+        """A name for people: check/variant[method-model:data]."""
+        return f"{self.check}[{self.method}-{self.model}:{self.data}]"
+
+    def line(self) -> str:
+        """One line for a terminal."""
+        claim = {"holds": "claimed to hold", "fails": "claimed to fail", None: "observed"}[self.claim]
+        figures = ""
+        if self.value is not None:
+            within = f" [{self.interval[0]:.3g}, {self.interval[1]:.3g}]" if self.interval else ""
+            figures = f"; {self.statistic} {self.value:.3g}{within}; rule: {self.rule}"
+        note = f"; {self.note}" if self.note else ""
+        return f"{self.id}: {claim}, {self.observed}{figures}{note}"
+
+
+@dataclass
 class Report:
     """All results of one run.
 
-    ok: every claim stands (nothing failed, erred or stayed inconclusive).
+    ok          every claim stands (nothing failed, erred or stayed inconclusive), and the run was not stopped
+    results     of the axioms
+    sanity      of the full-model checks
+    subjects    the trained models that these looked at: model, data, accuracy, needed, images, weights
+    scale       how much the full-model checks computed, in words
+    incomplete  why and where the run was stopped, None where it was not
     """
 
     results: list[Result]
     seed: int = 0
-    max_examples: int = 100
+    max_examples: int | None = 100
     device: str = "cpu"
+    sanity: list[Finding] = field(default_factory=list)
+    subjects: list[dict[str, Any]] = field(default_factory=list)
+    scale: str | None = None
+    incomplete: str | None = None
 
     @property
     def ok(self) -> bool:
         """Whether every claim stands; an error in an unclaimed cell counts too."""
-        return all(result.verdict in ("pass", "unclaimed") for result in self.results)
+        return self.exit_code == 0
 
     @property
     def exit_code(self) -> int:
-        """0: every claim stands; 1: a claim fell or stayed open; 2: a method erred."""
-        verdicts = {result.verdict for result in self.results}
-        return 2 if "error" in verdicts else 1 if verdicts & {"fail", "inconclusive"} else 0
+        """0: every claim stands; 1: a claim fell, stayed open, or was not reached; 2: a method erred."""
+        verdicts = {row.verdict for row in self.rows}
+        return 2 if "error" in verdicts else 1 if self.incomplete or verdicts & {"fail", "inconclusive"} else 0
+
+    @property
+    def rows(self) -> list[Result | Finding]:
+        """What has a verdict: the results of the axioms and of the full-model checks."""
+        return [*self.results, *self.sanity]
 
     def count(self, verdict: str) -> int:
         """How many results have a verdict."""
-        return sum(result.verdict == verdict for result in self.results)
+        return sum(row.verdict == verdict for row in self.rows)
 
     def summary(self) -> str:
         """One line: how many claims stand, and what else there is."""
         parts = [f"{self.count(v)} {w}" for v, w in _WORDS if self.count(v)]
-        return f"{len(self.results)} checked: {', '.join(parts) if parts else 'nothing'}"
+        stopped = f"; {self.incomplete}" if self.incomplete else ""
+        return f"{len(self.rows)} checked: {', '.join(parts) if parts else 'nothing'}{stopped}"
 
     def document(self) -> dict[str, Any]:
         """The content of results.json (see reports/schema)."""
@@ -103,9 +168,11 @@ class Report:
             "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             "seed": self.seed,
             "max_examples": self.max_examples,
-            "environment": environment(self.device),
+            "environment": {**environment(self.device), **({"scale": self.scale} if self.scale else {})},
             "results": [asdict(result) for result in self.results],
-            "sanity": [],
+            "sanity": [asdict(finding) for finding in self.sanity],
+            **({"subjects": self.subjects} if self.subjects else {}),
+            **({"incomplete": self.incomplete} if self.incomplete else {}),
         }
 
     def save(self, path: str | Path) -> None:
@@ -115,7 +182,7 @@ class Report:
         dump(self.document(), Path(path))
 
     def __str__(self) -> str:
-        lines = [result.line() for result in self.results if result.verdict not in ("pass",)]
+        lines = [row.line() for row in self.rows if row.verdict not in ("pass",)]
         return "\n".join([*lines, self.summary()])
 
 

@@ -30,6 +30,7 @@ from . import (
     recursions,
     reveal_cancel,
     sampled_by_captum,
+    sanity_claims,
     shapley,
     smoothgrad,
 )
@@ -130,7 +131,10 @@ def _registered() -> dict[str, Method]:
     for name, made in _made(methods).items():
         methods[name] = named(made, name)
     # A claim of failure rests on the witness that comes with the package, where there is one.
-    return {name: naming.with_witnesses(hygiene.with_hygiene(method)) for name, method in methods.items()}
+    return {
+        name: sanity_claims.with_sanity(naming.with_witnesses(hygiene.with_hygiene(method)))
+        for name, method in methods.items()
+    }
 
 
 BUILTIN: dict[str, Method] = _registered()

@@ -51,16 +51,22 @@ def validate_results(document: Any, name: str = "results") -> None:
         UsageError: names the first place that is wrong, such as results[3].verdict.
     """
     _check_schema(document, "results", name)
-    cells: dict[tuple[str, str, str], int] = {}
+    _check_distinct(document, "results", ("method", "axiom", "family"), name)
+    _check_distinct(document, "sanity", ("method", "check", "model", "data"), name)
     for index, result in enumerate(document["results"]):
-        cell = (result["method"], result["axiom"], result["family"])
-        if cell in cells:
-            problem = f"the same method, axiom and family as results[{cells[cell]}]"
-            raise _malformed(name, f"results[{index}]", problem)
-        cells[cell] = index
         if result["witness"] is not None:
             for place, problem in _witness_problems(result["witness"]):
                 raise _malformed(name, f"results[{index}].witness.{place}", problem)
+
+
+def _check_distinct(document: Mapping[str, Any], part: str, keys: tuple[str, ...], name: str) -> None:
+    """Refuse two entries of a part of the document that agree in all of these keys."""
+    known: dict[tuple[Any, ...], int] = {}
+    for index, entry in enumerate(document[part]):
+        first = known.setdefault(tuple(entry[key] for key in keys), index)
+        if first != index:
+            problem = f"the same {', '.join(keys[:-1])} and {keys[-1]} as {part}[{first}]"
+            raise _malformed(name, f"{part}[{index}]", problem)
 
 
 def validate_witness(document: Any, name: str = "witness") -> None:

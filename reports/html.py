@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from . import words
+from . import checks, words
+from .curves import shown
 from .evidence import outcome_table, samples
 from .picture import picture
-from .tensors import flat, shape_of
 
 _TEMPLATES = Path(__file__).parent / "templates"
 
@@ -40,7 +40,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Matrix:
-    """Methods by axioms.
+    """Methods by axioms, or by full-model checks.
 
     Attributes:
         groups: each axiom with its variants; an axiom without variants has the one variant ''.
@@ -48,7 +48,7 @@ class Matrix:
     """
 
     groups: list[tuple[str, list[str]]]
-    rows: list[tuple[str, list[list[Cell]]]]
+    rows: list[tuple[str, list[list[Any]]]]
 
 
 def render(document: Mapping[str, Any], report_dir: str = words.REPORT_DIR) -> str:
@@ -58,21 +58,26 @@ def render(document: Mapping[str, Any], report_dir: str = words.REPORT_DIR) -> s
         document: a results document.
         report_dir: the folder that the replay lines name.
     """
-    cells = _cells(document["results"], report_dir)
+    taken: set[str] = set()
+    cells = _cells(document["results"], report_dir, taken)
+    found = checks.cells(document["sanity"], _anchors(document["sanity"], ("method", "check", "model", "data"), taken))
     problems = [cell for verdict in words.PROBLEMS for cell in cells if cell.result["verdict"] == verdict]
-    checks = ((place, entry, words.sanity_outcome(entry)) for place, entry in enumerate(document["sanity"]))
+    fallen = [cell for verdict in words.PROBLEMS for cell in found if cell.result["verdict"] == verdict]
     script = (_TEMPLATES / "report.js").read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
     page = _environment().get_template("report.html.j2")
-    present = Counter(cell.outcome for cell in cells)
     text = page.render(
         document=document,
         cells=cells,
+        checks=found,
         problems=problems,
-        failed_checks=[check for check in checks if check[2].problem],
-        matrix=matrix(cells),
-        counts=words.count_verdicts(document["results"]),
-        legend=[(kind, present[kind]) for kind in words.LEGEND if kind in present],
+        fallen=fallen,
+        matrix=matrix(cells, "axiom"),
+        checks_matrix=matrix(found, "check"),
+        tables=checks.tables(found),
+        counts=words.count_verdicts([*document["results"], *document["sanity"]]),
+        legend=_legend(words.LEGEND, cells),
+        checks_legend=_legend(words.SANITY_LEGEND, found),
         stands=words.stands(document),
         script=script,
         script_hash=digest,
@@ -81,33 +86,51 @@ def render(document: Mapping[str, Any], report_dir: str = words.REPORT_DIR) -> s
     return words.printable(text)
 
 
-def matrix(cells: Sequence[Cell]) -> Matrix:
-    """Arrange cells by method and axiom, both in the order in which they first appear."""
+def matrix(cells: Sequence[Any], key: str) -> Matrix:
+    """Arrange cells by method and by what they check, both in the order in which they first appear.
+
+    Args:
+        cells: of the axioms, or of the full-model checks.
+        key: where a result has the name of what it checks, "axiom" or "check".
+    """
     groups: dict[str, dict[str, None]] = {}
-    by_place: dict[tuple[str, str, str], list[Cell]] = {}
+    by_place: dict[tuple[str, str, str], list[Any]] = {}
     methods: dict[str, None] = {}
     for cell in cells:
-        axiom, _, variant = cell.result["axiom"].partition("/")
-        groups.setdefault(axiom, {})[variant] = None
+        name, _, variant = cell.result[key].partition("/")
+        groups.setdefault(name, {})[variant] = None
         methods[cell.result["method"]] = None
-        by_place.setdefault((cell.result["method"], axiom, variant), []).append(cell)
-    columns = [(axiom, variant) for axiom, variants in groups.items() for variant in variants]
+        by_place.setdefault((cell.result["method"], name, variant), []).append(cell)
+    columns = [(name, variant) for name, variants in groups.items() for variant in variants]
     rows = [(method, [by_place.get((method, *column), []) for column in columns]) for method in methods]
-    return Matrix([(axiom, list(variants)) for axiom, variants in groups.items()], rows)
+    return Matrix([(name, list(variants)) for name, variants in groups.items()], rows)
 
 
-def _cells(results: Sequence[Mapping[str, Any]], report_dir: str) -> list[Cell]:
-    cells, taken = [], set[str]()
-    for result in results:
-        # Readable and the same from run to run, so that a link to a cell keeps its meaning.
-        names = (result["method"], result["axiom"], result["family"])
+def _legend(kinds: Sequence[words.Outcome], cells: Sequence[Any]) -> list[tuple[words.Outcome, int]]:
+    present = Counter(cell.outcome for cell in cells)
+    return [(kind, present[kind]) for kind in dict.fromkeys(kinds) if kind in present]
+
+
+def _cells(results: Sequence[Mapping[str, Any]], report_dir: str, taken: set[str]) -> list[Cell]:
+    anchors = _anchors(results, ("method", "axiom", "family"), taken)
+    return [
+        Cell(anchor, result, words.outcome(result), words.replay_line(result, report_dir))
+        for anchor, result in zip(anchors, results, strict=True)
+    ]
+
+
+def _anchors(entries: Sequence[Mapping[str, Any]], keys: Sequence[str], taken: set[str]) -> list[str]:
+    """An anchor for each entry, readable and the same from run to run, so that a link to a cell keeps its meaning."""
+    anchors = []
+    for entry in entries:
+        names = (entry[key] for key in keys if entry[key])
         anchor = stem = "--".join(re.sub(r"[^A-Za-z0-9.]+", "-", name).strip("-") for name in names)
         following = 2
         while anchor in taken:
             anchor, following = f"{stem}--{following}", following + 1
         taken.add(anchor)
-        cells.append(Cell(anchor, result, words.outcome(result), words.replay_line(result, report_dir)))
-    return cells
+        anchors.append(anchor)
+    return anchors
 
 
 @functools.cache
@@ -124,7 +147,6 @@ def _environment() -> Any:
     )
     environment.globals.update(
         summary=words.summary,
-        sanity_outcome=words.sanity_outcome,
         residual=words.residual,
         tolerance=words.tolerance,
         against=words.against,
@@ -132,11 +154,12 @@ def _environment() -> Any:
         other_draws=_other_draws,
         samples=samples,
         outcome_table=outcome_table,
-        curve=_curve,
+        measured=checks.measured,
+        shown=shown,
         times=_times,
         plural=words.plural,
     )
-    environment.filters.update(number=words.number, tally=words.tally, brief=words.brief, data=_data)
+    environment.filters.update(percent=_percent, number=words.number, tally=words.tally, brief=words.brief, data=_data)
     return environment
 
 
@@ -178,14 +201,5 @@ def _data(value: Any, limit: int = 20_000) -> str:
     return f"{text[:limit]}\n… {len(text) - limit} more characters in results.json"
 
 
-def _curve(values: Any) -> str:
-    """The points of a small line for a list of at least three numbers, '' for anything else."""
-    if len(shape_of(values)) != 1 or len(values) < 3:
-        return ""
-    known = [value for value in flat(values) if isinstance(value, (int, float))]
-    if len(known) < len(values):
-        return ""
-    low, high = min(known), max(known)
-    across, up = 156 / (len(known) - 1), 32 / ((high - low) or 1)
-    points = ((2 + index * across, 34 - (value - low) * up) for index, value in enumerate(known))
-    return " ".join(f"{right:.1f},{down:.1f}" for right, down in points)
+def _percent(share: float) -> str:
+    return f"{share:.1%}"

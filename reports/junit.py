@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from .words import REPORT_DIR, against, outcome, printable, replay_line
+from .checks import measured
+from .words import REPORT_DIR, against, outcome, printable, replay_line, sanity_outcome
 
 
 def render(document: Mapping[str, Any], report_dir: str = REPORT_DIR) -> str:
@@ -35,12 +36,17 @@ def render(document: Mapping[str, Any], report_dir: str = REPORT_DIR) -> str:
     for entry in document["sanity"]:
         if entry["verdict"] == "unclaimed":
             continue
-        name = f"{entry['check']}[{entry['model'] or 'model'}]"
-        case = TestCase(printable(name), classname=printable(entry["method"]), time=0.0)
+        name = f"{entry['check']}[{':'.join(part for part in (entry['model'], entry['data']) if part) or 'model'}]"
+        case = TestCase(printable(name), classname=printable(entry["method"]), time=entry.get("seconds", 0.0))
         if entry["verdict"] != "pass":
             kind = Error if entry["verdict"] == "error" else Failure
-            message = f"{entry['statistic']} = {entry['value']}; rule: {entry['rule']}; {entry['note'] or ''}"
-            case.result = [kind(message=printable(message), type_=entry["verdict"])]
+            failed = kind(message=printable(_measured(entry)), type_=sanity_outcome(entry).label.replace(" ", "-"))
+            failed.text = printable(_claim(entry))
+            case.result = [failed]
+        cases.append(case)
+    if document.get("incomplete"):
+        case = TestCase("all parts of the run", classname="attribcheck", time=0.0)
+        case.result = [Failure(message=printable(document["incomplete"]), type_="incomplete")]
         cases.append(case)
     suite = TestSuite("attribcheck")
     suite.add_testcases(cases)
@@ -57,14 +63,24 @@ def _message(result: Mapping[str, Any]) -> str:
     return f"{outcome(result).sentence} {against(result['worst']).capitalize()}{note}"
 
 
+def _measured(entry: Mapping[str, Any]) -> str:
+    note = f": {entry['note']}" if entry["note"] else ""
+    figures = f" {entry['statistic']} = {measured(entry)}; rule: {entry['rule']}" if entry["value"] is not None else ""
+    return f"{sanity_outcome(entry).sentence}{figures}{note}"
+
+
+def _claim(entry: Mapping[str, Any]) -> str:
+    return "\n".join(
+        [
+            f"claim: {entry.get('claim')}  observed: {entry['observed']}",
+            *(f"{key}: {entry[key]}" for key in ("reason", "source") if entry.get(key)),
+        ]
+    )
+
+
 def _text(result: Mapping[str, Any], report_dir: str) -> str:
     replay = replay_line(result, report_dir)
-    lines = [
-        f"claim: {result['claim']}  observed: {result['observed']}",
-        *([f"reason: {result['reason']}"] if result["reason"] else []),
-        *([f"source: {result['source']}"] if result["source"] else []),
-        *([f"replay: {replay}"] if replay else []),
-    ]
+    lines = [_claim(result), *([f"replay: {replay}"] if replay else [])]
     if result["witness"] is not None and result["witness"]["script"]:
         lines += ["", result["witness"]["script"]]
     return "\n".join(lines)

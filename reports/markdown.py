@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from .checks import measured, subject
 from .words import (
     PROBLEMS,
     REPORT_DIR,
     VERDICTS,
     against,
+    brief,
     count_verdicts,
-    number,
     outcome,
     overall,
     plural,
@@ -23,6 +24,7 @@ from .words import (
 
 # GitHub refuses a comment of more than 65,536 characters.
 _LIMIT = 60_000
+_MOST_ROWS = 60
 
 
 def render(document: Mapping[str, Any], report_dir: str = REPORT_DIR) -> str:
@@ -40,7 +42,7 @@ def render(document: Mapping[str, Any], report_dir: str = REPORT_DIR) -> str:
         _summary(document),
     ]
     if document["sanity"]:
-        parts += ["## Full-model checks", _sanity(document)]
+        parts += ["## Checks on trained models", _subjects(document), _by_check(document), *_rows(document["sanity"])]
     results = document["results"]
     problems = [result for verdict in PROBLEMS for result in results if result["verdict"] == verdict]
     if problems:
@@ -97,21 +99,50 @@ def _summary(document: Mapping[str, Any]) -> str:
     return _table(["method", *VERDICTS], rows)
 
 
-def _sanity(document: Mapping[str, Any]) -> str:
-    rows = []
+def _subjects(document: Mapping[str, Any]) -> str:
+    subjects = document.get("subjects")
+    if not subjects:
+        return ""
+    rows = [
+        [prose(s["model"]), prose(s["data"]), f"{s['accuracy']:.1%}", f"{s['needed']:.1%}", str(s["images"])]
+        for s in subjects
+    ]
+    return _table(["model", "data", "classified correctly", "needed", "images"], rows)
+
+
+def _by_check(document: Mapping[str, Any]) -> str:
+    by_check: dict[str, list[Mapping[str, Any]]] = {}
     for entry in document["sanity"]:
-        kind = sanity_outcome(entry)
-        value = entry["value"] if isinstance(entry["value"], str) else number(entry["value"])
-        if entry["interval"]:
-            value += " [" + ", ".join(number(bound) for bound in entry["interval"]) + "]"
-        paper = entry["paper"]
-        printed = "" if paper is None else f"{paper['value']} ({paper['source']})"
-        subject = " on ".join(part for part in (entry["model"], entry["data"]) if part)
-        measured = f"{entry['statistic'] or 'value'} = {value}"
-        texts = (entry["check"], subject, measured, entry["rule"] or "", printed, entry["note"] or "")
-        check, *rest = map(prose, texts)
-        rows.append([check, code(entry["method"]), *rest[:-1], f"{kind.symbol} {kind.label}", rest[-1]])
-    return _table(["check", "method", "model", "measured", "rule", "paper", "verdict", "note"], rows)
+        by_check.setdefault(entry["check"], []).append(entry)
+    rows = []
+    for check, entries in by_check.items():
+        counts = count_verdicts(entries)
+        rows.append([prose(check), *(str(counts[verdict] or "") for verdict in VERDICTS)])
+    return _table(["check", *VERDICTS], rows)
+
+
+def _rows(entries: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The rows with what was measured: all of them where they are few, else those that gate."""
+    chosen = entries
+    if len(entries) > _MOST_ROWS:
+        chosen = [entry for verdict in PROBLEMS for entry in entries if entry["verdict"] == verdict]
+    table = _table(
+        ["check", "method", "model", "measured", "rule", "paper", "outcome", "note"],
+        [_row(entry) for entry in chosen[:_MOST_ROWS]],
+    )
+    left = len(entries) - min(len(chosen), _MOST_ROWS)
+    more = [f"... and {plural(left, 'more row')}, in full in report.html."] if left else []
+    return [table, *more] if chosen else more
+
+
+def _row(entry: Mapping[str, Any]) -> list[str]:
+    kind = sanity_outcome(entry)
+    paper = entry["paper"]
+    printed = "" if paper is None else f"{paper['value']} ({paper['source']})"
+    found = f"{entry['statistic'] or 'value'} = {measured(entry)}"
+    texts = (entry["check"], subject(entry), found, entry["rule"] or "", printed, brief(entry["note"] or ""))
+    check, *rest = map(prose, texts)
+    return [check, code(entry["method"]), *rest[:-1], f"{kind.symbol} {kind.label}", rest[-1]]
 
 
 def _problem(result: Mapping[str, Any], report_dir: str) -> str:

@@ -73,15 +73,36 @@ def outcome(result: Mapping[str, Any]) -> Outcome:
     return _CLAIMED[result["verdict"], result["claim"]]
 
 
+_CHECKED = {
+    ("pass", "holds"): Outcome("holds", "✓", "holds", "The claim that it holds stands: the rule is met."),
+    ("pass", "fails"): Outcome("shown", "✗", "fails as claimed", "The claimed failure was shown: the rule is not met."),
+    ("pass", None): Outcome("holds", "✓", "stands", "The claim stands."),
+    ("fail", "holds"): Outcome("refuted", "✖", "refuted", "The claim that it holds falls: the rule is not met.", True),
+    ("fail", "fails"): Outcome(
+        "refuted", "✖", "not shown", "The claimed failure could not be shown: the rule is met.", True
+    ),
+    ("fail", None): Outcome("refuted", "✖", "fails", "The claim falls.", True),
+}
+_MEASURED = {
+    "holds": Outcome("seen", "(✓)", "holds, unclaimed", "Nothing is claimed; the rule is met."),
+    "violated": Outcome("seen", "(✗)", "violated, unclaimed", "Nothing is claimed; the rule is not met."),
+    "not-applicable": Outcome("seen", "(–)", "not applicable", "The check says nothing here."),
+    "unsupported": Outcome("seen", "(∅)", "unsupported", "The method refuses the model."),
+    "inconclusive": Outcome("seen", "(?)", "open, unclaimed", "Nothing is claimed; the limit lies in the interval."),
+}
+_ONLY_MEASURED = Outcome("seen", "(·)", "unclaimed", "Measured; nothing is claimed.")
+
+SANITY_LEGEND = (*_CHECKED.values(), _OPEN, _ERROR, *_MEASURED.values(), _ONLY_MEASURED)
+
+
 def sanity_outcome(entry: Mapping[str, Any]) -> Outcome:
-    """The outcome of one full-model check, for which no `claim` is recorded."""
-    return {
-        "pass": Outcome("holds", "✓", "stands", "The rule is met."),
-        "fail": Outcome("refuted", "✖", "fails", "The rule is not met.", True),
-        "error": _ERROR,
-        "inconclusive": _OPEN,
-        "unclaimed": Outcome("seen", "(·)", "unclaimed", "Measured; nothing is claimed."),
-    }[entry["verdict"]]
+    """The outcome of one row of the full-model checks."""
+    verdict = entry["verdict"]
+    if verdict in ("error", "inconclusive"):
+        return _ERROR if verdict == "error" else _OPEN
+    if verdict == "unclaimed":
+        return _MEASURED.get(entry["observed"], _ONLY_MEASURED)
+    return _CHECKED[verdict, entry.get("claim")]
 
 
 def count_verdicts(entries: Iterable[Mapping[str, Any]]) -> dict[str, int]:
@@ -91,8 +112,9 @@ def count_verdicts(entries: Iterable[Mapping[str, Any]]) -> dict[str, int]:
 
 
 def stands(document: Mapping[str, Any]) -> bool:
-    """Whether nothing gates: no claim refuted, inconclusive or in error."""
-    return not any(entry["verdict"] in PROBLEMS for entry in (*document["results"], *document["sanity"]))
+    """Whether nothing gates: no claim refuted, inconclusive, in error or not reached."""
+    fell = any(entry["verdict"] in PROBLEMS for entry in (*document["results"], *document["sanity"]))
+    return not fell and not document.get("incomplete")
 
 
 def overall(document: Mapping[str, Any]) -> str:
@@ -106,7 +128,9 @@ def summary(document: Mapping[str, Any]) -> list[str]:
     if document["results"] or not document["sanity"]:
         sentences += _sentences(document["results"], "claim", "refuted or not shown")
     if document["sanity"]:
-        sentences += _sentences(document["sanity"], "full-model check", "failed")
+        sentences += _sentences(document["sanity"], "claim on trained models", "refuted or not shown")
+    if document.get("incomplete"):
+        sentences.insert(0, f"The run was stopped: {document['incomplete']}.")
     return sentences
 
 
@@ -120,7 +144,7 @@ def _sentences(entries: Sequence[Mapping[str, Any]], noun: str, fail: str) -> li
     seen = [f"{counts['unclaimed']} more observed without a claim."] if counts["unclaimed"] else []
     fell = claimed - counts["pass"]
     if not fell:
-        return [f"The one {noun} stands." if claimed == 1 else f"All {claimed} {noun}s stand.", *seen]
+        return [f"The one {noun} stands." if claimed == 1 else f"All {claimed} {several(noun)} stand.", *seen]
     named = (("fail", fail), ("error", "in error"), ("inconclusive", "inconclusive"))
     kinds = ", ".join(f"{counts[verdict]} {word}" for verdict, word in named if counts[verdict])
     verb = "does" if fell == 1 else "do"
@@ -128,8 +152,14 @@ def _sentences(entries: Sequence[Mapping[str, Any]], noun: str, fail: str) -> li
 
 
 def plural(count: int, noun: str) -> str:
-    """The count with its noun: 1 claim, 2 claims."""
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+    """The count with its noun: 1 claim, 2 claims, 2 claims on trained models."""
+    return f"{count} {noun if count == 1 else several(noun)}"
+
+
+def several(noun: str) -> str:
+    """A noun for several: claims, claims on trained models."""
+    head, space, rest = noun.partition(" on ")
+    return f"{head}s{space}{rest}"
 
 
 def number(value: Any) -> str:

@@ -13,6 +13,7 @@ from attribcheck.axioms import AXIOMS
 from attribcheck.claims import Claim
 from attribcheck.cli import cli
 from attribcheck.methods.registry import BUILTIN
+from attribcheck.sanity.checks import MODULES
 from click.testing import CliRunner, Result
 from syrupy.assertion import SnapshotAssertion
 
@@ -105,14 +106,14 @@ def told(result: Result) -> str:
 # -- help and lists -------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("command", ["", "run", "list", "explain", "replay", "report"])
+@pytest.mark.parametrize("command", ["", "run", "sanity", "list", "explain", "replay", "report"])
 def test_help(command: str, snapshot: SnapshotAssertion) -> None:
     result = run(*command.split(), "--help")
     assert told(result) == snapshot
     assert run(*command.split(), "-h").stdout == result.stdout
 
 
-@pytest.mark.parametrize("what", ["methods", "axioms", "families", "targets"])
+@pytest.mark.parametrize("what", ["methods", "axioms", "families", "targets", "checks", "models", "data"])
 def test_list_names(what: str, snapshot: SnapshotAssertion) -> None:
     result = run("list", what)
     assert result.exit_code == 0
@@ -146,7 +147,8 @@ def test_explain_an_axiom(name: str) -> None:
         assert part in result.stdout
     for variant in AXIOMS[name].variants:
         assert not variant or f"  {name}/{variant}: {AXIOMS[name].variants[variant]}\n" in result.stdout
-    listed = entries(result.stdout.partition("Claims of the built-in methods:")[2])
+    page = result.stdout.partition(f"\n{name} (on trained models)\n")[0]  # the check of that name stands below
+    listed = entries(page.partition("Claims of the built-in methods:")[2])
     for method in BUILTIN.values():
         for claim in method.claims:
             if claim.name == name:
@@ -154,6 +156,30 @@ def test_explain_an_axiom(name: str) -> None:
                 assert tells(own, claim), claim
     methods = {entry.partition(": ")[0] for entry in listed if entry}
     assert methods == {m.name for m in BUILTIN.values() if any(claim.name == name for claim in m.claims)}
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_explain_a_check(name: str) -> None:
+    page = run("explain", name).stdout
+    title = f"{name} (on trained models)"
+    assert (name in AXIOMS) == page.startswith(f"{name}\n"), "an axiom of the same name stands first"
+    page = page[page.index(f"{title}\n{'=' * len(title)}\n") :]
+    for part in ("Source", "Rule", "Preconditions", "Claims of the built-in methods:"):
+        assert part in page, part
+    listed = entries(page.partition("Claims of the built-in methods:")[2])
+    for method in BUILTIN.values():
+        for claim in method.claims:
+            if (claim.check or "").partition("/")[0] == name:
+                own = [entry for entry in listed if entry.startswith(f"{method.name}: {claim.kind} ")]
+                assert tells(own, claim), claim
+
+
+def test_explain_a_variant_of_a_check_or_of_an_axiom_alone() -> None:
+    assert run("explain", "input-invariance/planted").stdout.startswith(
+        "input-invariance/planted (on trained models)\n"
+    )
+    assert "on trained models" not in run("explain", "input-invariance/arbitrary").stdout
+    assert "(on trained models)" in run("explain", "input-invariance/constant").stdout
 
 
 def entries(section: str) -> list[str]:
@@ -293,6 +319,8 @@ LIGHT = {
     "plugin": "import attribcheck.pytest_plugin",
     "help": "from attribcheck.cli import cli; cli(['--help'], standalone_mode=False)",
     "help of run": "from attribcheck.cli import cli; cli(['run', '--help'], standalone_mode=False)",
+    "help of sanity": "from attribcheck.cli import cli; cli(['sanity', '--help'], standalone_mode=False)",
+    "claims on checks": "import attribcheck as ac; ac.method(claims=[ac.holds('sanity/continuity')])(print)",
 }
 
 

@@ -146,6 +146,17 @@ REFUSED = {
     "a model without data": ("run gradient --model good_module:network", "--model needs --data"),
     "an unknown page": ("explain nope", "nothing is called 'nope'; known: completeness, "),
     "an unknown variant's page": ("explain completeness/nope", "unknown variant 'completeness/nope'"),
+    "an unknown check": ("sanity gradient --check foo", "unknown check 'foo'; known: parameter-randomization, "),
+    "nearly a check": ("sanity gradient --check pointing", "did you mean 'pointing-game'?"),
+    "an unknown variant of a check": (
+        "sanity gradient --check input-invariance/arbitrary",
+        "unknown variant 'input-invariance/arbitrary'; did you mean",
+    ),
+    "an axiom is no check": ("sanity gradient --check dummy", "unknown check 'dummy'"),
+    "a check is no axiom": ("run gradient --axiom pointing-game", "unknown axiom 'pointing-game'"),
+    "sanity of an unknown target": ("sanity nope --check continuity", "unknown target 'nope'"),
+    "weights of no model": ("sanity gradient --weights w.pt", "--weights needs --model"),
+    "sanity in no format": ("sanity gradient --report pdf", "unknown report format 'pdf'"),
     "no witness": ("replay missing.json", "missing.json: no such file; name the file that `attribcheck run` wrote"),
     "no results": ("report missing.json", "missing.json: no such file"),
     "results in a folder": ("report .", ".: is a folder; name the JSON file inside it"),
@@ -189,7 +200,9 @@ def test_a_model_or_data_that_cannot_be_used(what: str) -> None:
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
-@pytest.mark.parametrize("command", [("run", "gradient"), ("replay", ".")])
+@pytest.mark.parametrize(
+    "command", [("run", "gradient"), ("replay", "."), ("sanity", "gradient", "--check", "continuity")]
+)
 def test_no_cuda_device(command: tuple[str, ...]) -> None:
     said = "attribcheck: --device cuda: torch sees no CUDA device here; use --device cpu\n"
     assert refused(*command, "--device", "cuda") == said
@@ -210,8 +223,15 @@ OPTIONS = {
     "run gradient -j -1": "Invalid value for '-j' / '--jobs': -1 is not at least 0",
     "run gradient --device tpu": "Invalid value for '--device': 'tpu' is not one of 'cpu', 'cuda'.",
     "run gradient --no-such-option": "No such option",
-    "list things": "'things' is not one of 'methods', 'axioms', 'families', 'targets'.",
+    "list things": (
+        "'things' is not one of 'methods', 'axioms', 'families', 'options', 'targets', 'checks', 'models', 'data'."
+    ),
     "list": "Missing argument",
+    "sanity gradient --images 0": "Invalid value for '--images': 0 is not at least 1",
+    "sanity gradient --scale huge": "Invalid value for '--scale': 'huge' is not one of 'tiny', 'default', 'full'.",
+    "sanity gradient --seed -1": "Invalid value for '--seed': -1 is not at least 0",
+    "sanity gradient -j -1": "Invalid value for '-j' / '--jobs': -1 is not at least 0",
+    "sanity gradient --axiom dummy": "No such option",
     "explain": "Missing argument 'NAME'.",
     "replay": "Missing argument 'WITNESS.json|DIR'.",
     "report": "Missing argument 'RESULTS.json'.",
@@ -293,7 +313,7 @@ WITNESSES: dict[str, tuple[Callable[[Document], Any] | str, str]] = {
     "ragged x": (but(x=[[1.0], [1.0, 2.0]]), "x: rows of different lengths"),
     "too many targets": (but(target=[0, 0, 0, 0]), "target: 4 targets for 1 samples"),
     "a baseline of another shape": (but(baseline=[[1.0] * 7]), "baseline: shape [1, 7] where x has [1, 1]"),
-    "unknown layer kind": (with_layer(kind="spline"), "unknown kind of layer 'spline'; known: add, "),
+    "unknown layer kind": (with_layer(kind="spline"), "unknown kind of layer 'spline'; known: abs, "),
     "weights of words": (with_layer(weight="abc"), "the data does not describe a network"),
     "no weights": (with_layer(weight=None), "witness"),
     "an unknown method": (but(method="nope"), "unknown target 'nope'"),

@@ -82,6 +82,12 @@ MALFORMED = {
     "results that are no list": (_set("results", {}), "results"),
     "sanity with an unknown verdict": (_set("sanity", 0, "verdict", "ok"), "sanity[0].verdict"),
     "sanity with half an interval": (_set("sanity", 0, "interval", [1.0]), "sanity[0].interval"),
+    "sanity that passed without a claim": (_set("sanity", 0, "claim", None), "sanity[0].claim"),
+    "sanity that holds and was claimed to fail": (_set("sanity", 0, "observed", "holds"), "sanity[0].observed"),
+    "sanity that was claimed and filed as unclaimed": (_set("sanity", 2, "claim", "holds"), "sanity[2].claim"),
+    "a subject without its accuracy": (_drop("subjects", 0, "accuracy"), "'accuracy' is a required property"),
+    "an accuracy in per cent": (_set("subjects", 0, "accuracy", 98.1), "subjects[0].accuracy"),
+    "incomplete without saying why": (_set("incomplete", ""), "incomplete"),
     "text in x": (_set(*W, "x", [["2", 1.0]]), "results[5].witness.x"),
     "ragged x": (_set(*W, "x", [[2.0, 1.0], [1.0]]), "results[5].witness.x: rows of different lengths"),
     "x of another shape": (_set(*W, "x", [[2.0]]), "results[5].witness"),
@@ -114,10 +120,24 @@ def test_a_malformed_document_is_refused_at_its_place(
     assert "\n" not in str(caught.value)
 
 
+def test_sanity_as_the_interface_has_it_is_accepted(document: dict[str, Any]) -> None:
+    for entry in document["sanity"]:
+        for key in ("claim", "reason", "source", "seconds"):
+            entry.pop(key, None)
+    del document["subjects"]
+    validate_results(document)
+
+
 def test_a_cell_given_twice_is_refused(document: dict[str, Any]) -> None:
     document["results"].append(document["results"][0])
     last = len(document["results"]) - 1
     with pytest.raises(UsageError, match=rf"results\[{last}\]: the same method, axiom and family as results\[0\]"):
+        validate_results(document)
+
+
+def test_a_check_given_twice_is_refused(document: dict[str, Any]) -> None:
+    document["sanity"].insert(0, document["sanity"][2])
+    with pytest.raises(UsageError, match=r"sanity\[3\]: the same method, check, model and data as sanity\[0\]"):
         validate_results(document)
 
 

@@ -85,11 +85,15 @@ def test_the_only_script_is_the_one_that_the_policy_names(document: dict[str, An
 
 def test_every_cell_has_one_chip_and_one_panel(document: dict[str, Any], page: Page) -> None:
     panels = [panel["id"] for panel in page.all("article", "panel")]
-    assert len(panels) == len(set(panels)) == len(document["results"])
+    assert len(panels) == len(set(panels)) == len(document["results"]) + len(document["sanity"])
     chips = [chip for chip in page.all("a", "chip") if chip.get("title")]
     assert sorted(chip["href"] or "" for chip in chips) == sorted(f"#{panel}" for panel in panels)
     for result in document["results"]:
         start = f"{result['method']} {result['axiom']} [{result['family']}]: "
+        assert len([chip for chip in chips if (chip["title"] or "").startswith(start)]) == 1, start
+    for entry in document["sanity"]:
+        subject = f"{entry['model']} on {entry['data']}" if entry["model"] else "model"
+        start = f"{entry['method']} {entry['check']} [{subject}]: "
         assert len([chip for chip in chips if (chip["title"] or "").startswith(start)]) == 1, start
 
 
@@ -103,6 +107,7 @@ def test_ids_are_unique_and_every_anchor_has_its_target(page: Page) -> None:
 def test_methods_whose_anchors_would_clash_keep_their_own(document: dict[str, Any]) -> None:
     first = document["results"][0]
     document["results"] = [{**first, "method": "a:b"}, {**first, "method": "a-b"}]
+    document["sanity"] = []
     assert [panel["id"] for panel in Page(html.render(document)).all("article")] == [
         "a-b--dummy--any",
         "a-b--dummy--any--2",
@@ -140,8 +145,9 @@ def test_outcomes_are_told_apart_without_colour(
 def test_what_fell_comes_first_with_residual_note_and_replay_line(document: dict[str, Any]) -> None:
     text = html.render(document, "my report")
     fell = text[text.index('id="fell"') : text.index('id="matrix"')]
-    assert fell.count("<li") == 9 + 1, "the full-model check that failed is the last"
-    assert 'href="#check-1"' in fell
+    assert fell.count("<li") == 9 + 2, "the full-model checks that fell are the last"
+    assert fell.index('href="#gradient--class-sensitivity--vgg11--digits"') > fell.index("captum-DeepLift")
+    assert "0.61, rule: below 0.5" in fell
     assert "residual 0.333, tolerance 1e-10" in fell
     assert "residual not finite, tolerance 1e-10" in fell
     assert "no residual (tolerance 1e-10)" in fell
@@ -154,7 +160,8 @@ def test_the_heading_says_what_stands(document: dict[str, Any], page: Page) -> N
     said = "9 of 12 claims do not stand: 7 refuted or not shown, 1 in error, 1 inconclusive."
     assert said in page.text
     assert "4 more observed without a claim." in page.text
-    assert "1 of 2 full-model checks does not stand: 1 failed." in page.text
+    assert "2 of 3 claims on trained models do not stand: 1 refuted or not shown, 1 in error." in page.text
+    assert "2 more observed without a claim." in page.text
     document["results"] = [result for result in document["results"] if result["verdict"] == "pass"]
     document["sanity"] = []
     good = Page(html.render(document))
@@ -165,6 +172,7 @@ def test_the_heading_says_what_stands(document: dict[str, Any], page: Page) -> N
 
 
 def test_axioms_are_grouped_and_variants_appear_only_where_present(page: Page) -> None:
+    assert [(head["colspan"]) for head in page.all("th", "check")] == ["1", "1", "1"]
     groups = [(head["colspan"]) for head in page.all("th", "axiom")]
     assert groups == ["1", "1", "2", "2", "1", "1"]
     assert "/delta /output" in page.text
@@ -196,7 +204,7 @@ def test_a_panel_holds_every_figure(document: dict[str, Any]) -> None:
 def test_hostile_text_stays_text(document: dict[str, Any], page: Page) -> None:
     text = html.render(document)
     assert "alert(1)" in page.text
-    for each in range(1, 6):
+    for each in range(1, 7):
         assert f"<script>alert({each})" not in text
         assert f"alert({each})" in text or each == 2, "the text is there, escaped"
     assert not [image for image in page.all("img") if not (image["src"] or "").startswith("data:image/png")]
@@ -218,19 +226,103 @@ def test_large_inputs_are_images_not_tables(page: Page) -> None:
 
 
 def test_sanity_is_shown_only_where_there_is_some(document: dict[str, Any], page: Page) -> None:
-    assert "Full-model checks" in page.text
-    assert "Spearman of |R|, top two layers 0.73 [0.69, 0.77]" in page.text
-    assert "0.8 Khakzar 2020, Fig. 4" in page.text
-    assert len(page.all("polyline")) == 1
+    assert "Methods by checks on trained models" in page.text
+    assert "vgg11 digits 98.1% 95.0% 16 small-vgg scenes 50.0% too few 80.0% 8" in page.text
     document["sanity"] = []
-    assert "Full-model checks" not in Page(html.render(document)).text
+    assert "on trained models" not in Page(html.render(document)).text
 
 
-def test_a_run_of_full_model_checks_alone_has_no_matrix(document: dict[str, Any]) -> None:
+def panel_of(text: str, anchor: str) -> str:
+    """What a reader reads in a panel."""
+    start = text.index(f'id="{anchor}"')
+    return " ".join(re.sub(r"<[^>]*>", " ", text[start : text.index("</article>", start)]).split())
+
+
+def test_the_panel_of_a_check_holds_every_figure(document: dict[str, Any]) -> None:
+    panel = panel_of(html.render(document), "guided-backprop--parameter-randomization-cascade--vgg11--digits")
+    for part in (
+        "parameter-randomization/cascade [vgg11 on digits]",
+        "✗ fails as claimed The claimed failure was shown",
+        "claim fails",
+        "reason the map reconstructs the input: &lt;b&gt;Nie et al.&lt;/b&gt; 2018",
+        "source Khakzar 2020",
+        "statistic Spearman of |R|, top two layers",
+        "measured 0.73 [0.69, 0.77]",
+        "holds where below 0.5",
+        "paper 0.8 Khakzar 2020, Fig. 4",
+        "time 1.5 s",
+        "by class 0 0.7 1 0.74",
+    ):
+        assert part in panel, part
+
+
+def test_curves_are_drawn_over_what_stands_beside_them(document: dict[str, Any]) -> None:
+    text = html.render(document)
+    start = text.index('id="guided-backprop--parameter-randomization-cascade--vgg11--digits"')
+    drawings = re.findall(r"<svg class=\"curve\" viewBox=\"0 0 3.*?</svg>", text[start:].partition("</article>")[0])
+    assert len(drawings) == 3
+    mean, controls, removed = drawings
+    assert mean.count("<polyline") == 2, "a missing value breaks the line"
+    assert ">fc3</text>" in mean
+    assert ">layers</text>" in mean
+    assert 'class="c1"' in controls
+    assert 'class="zero"' in controls
+    assert ">per cent</text>" in removed
+    assert 'aria-label="logit, from 0 to 9.5"' in removed
+    # 10 of 100 per cent is a tenth of the way, 46 + 25 of 250; 4.0 of 9.5 is 8 + 64 of 110 from the top.
+    assert 'points="46,8 71,72 171,106 296,118"' in removed
+    assert "highest &lt;first&gt;" in text
+
+
+def test_the_rows_of_one_check_share_the_axis_of_their_bars(document: dict[str, Any]) -> None:
+    text = html.render(document)
+    table = text[text.index('id="rows-class-sensitivity"') :].partition("</table>")[0]
+    bars = re.findall(r'<svg class="interval".*?</svg>', table)
+    assert len(bars) == 2, "a row without a value has none"
+    # From 0.2, where an interval begins, to 0.61, the largest value: 4 to 146. The limit 0.5 is at 4 + 142 * 0.3 / 0.41.
+    assert all('<path class="limit" d="M107.9 0V14"/>' in bar for bar in bars)
+    assert 'cx="146.0"' in bars[0]
+    assert 'class="range"' not in bars[0]
+    assert 'd="M4.0 7H73.3"' in bars[1]
+    assert 'aria-label="0.31 [0.2, 0.4], limit 0.5"' in bars[1]
+
+
+@pytest.mark.parametrize(
+    ("anchor", "symbol", "label", "problem"),
+    [
+        ("guided-backprop--parameter-randomization-cascade--vgg11--digits", "✗", "fails as claimed", False),
+        ("gradient--class-sensitivity--vgg11--digits", "✖", "refuted", True),
+        ("gradient--class-sensitivity--small-vgg--scenes", "(✓)", "holds, unclaimed", False),
+        ("mine-method--class-sensitivity--vgg11--digits", "!", "error", True),
+        ("gradcam--pointing-game", "(·)", "unclaimed", False),
+    ],
+)
+def test_outcomes_of_checks_are_told_apart_without_colour(
+    document: dict[str, Any], anchor: str, symbol: str, label: str, problem: bool
+) -> None:
+    text = html.render(document)
+    (chip,) = re.findall(rf'<a class="chip [a-z]+" href="#{re.escape(anchor)}" title="[^"]*">(.*?)</a>', text)
+    assert chip.split()[0] == symbol
+    (title,) = re.findall(rf'href="#{re.escape(anchor)}" title="([^"]*)"', text)
+    assert title.endswith(f": {label}")
+    assert (f"<b>{label}</b>" in chip) is problem
+
+
+def test_a_run_of_full_model_checks_alone_has_one_matrix(document: dict[str, Any]) -> None:
     document["results"], document["max_examples"] = [], None
     page = Page(html.render(document))
-    assert not page.all("table", "matrix")
-    assert "✖ 1 of 2 full-model checks does not stand: 1 failed." in page.text
+    assert len(page.all("table", "matrix")) == 1
+    assert "✖ 2 of 3 claims on trained models do not stand: 1 refuted or not shown, 1 in error." in page.text
+
+
+def test_a_run_that_was_stopped_says_so(document: dict[str, Any]) -> None:
+    document["results"] = []
+    document["sanity"] = document["sanity"][:1]
+    document["incomplete"] = "interrupted after 1 of 20 parts; go on with --resume"
+    page = Page(html.render(document))
+    assert "✖ The run was stopped: interrupted after 1 of 20 parts; go on with --resume." in page.text
+    assert "The one claim on trained models stands." in page.text
+    assert "Nothing so far" in page.text
 
 
 def test_optional_parts_may_be_missing(document: dict[str, Any]) -> None:
@@ -240,9 +332,14 @@ def test_optional_parts_may_be_missing(document: dict[str, Any]) -> None:
             for key in ("options", "drawn", "data"):
                 del result["witness"][key]
             del result["witness"]["figures"]["attribution"]
+    for entry in document["sanity"]:
+        for key in ("claim", "reason", "source", "seconds"):
+            entry.pop(key, None)
+    del document["subjects"]
     page = Page(html.render(document))
     assert "attribcheck replay" not in page.text
-    assert len(page.all("article", "panel")) == len(document["results"])
+    assert len(page.all("article", "panel")) == len(document["results"]) + len(document["sanity"])
+    assert "✓ stands" in page.text, "the claim is not recorded"
 
 
 def test_two_renderings_are_the_same(document: dict[str, Any]) -> None:

@@ -79,5 +79,22 @@ def test_hostile_text_survives_as_text(cases: dict[tuple[str, str], TestCase]) -
 def test_full_model_checks_gate_too(document: dict[str, Any]) -> None:
     document["results"] = []
     xml = JUnitXml.fromstring(junit.render(document).encode("utf-8"))
-    found = {case.name: [type(entry) for entry in case.result] for suite in xml for case in suite}
-    assert found == {"parameter-randomization[vgg11]": [], "class-sensitivity[vgg11]": [Failure]}
+    cases = {(case.classname, case.name): case for suite in xml for case in suite}
+    found = {key: [type(entry) for entry in case.result] for key, case in cases.items()}
+    assert found == {
+        ("guided-backprop", "parameter-randomization/cascade[vgg11:digits]"): [],
+        ("gradient", "class-sensitivity[vgg11:digits]"): [Failure],
+        ("mine:method", "class-sensitivity[vgg11:digits]"): [Error],
+    }
+    (entry,) = cases["gradient", "class-sensitivity[vgg11:digits]"].result
+    assert entry.type == "refuted"
+    assert "Spearman of |R| = 0.61; rule: below 0.5" in entry.message
+    assert entry.text == "claim: holds  observed: violated\nsource: Khakzar 2020"
+    assert cases["guided-backprop", "parameter-randomization/cascade[vgg11:digits]"].time == 1.5
+
+
+def test_a_run_that_was_stopped_fails(document: dict[str, Any]) -> None:
+    document["results"], document["sanity"] = [], document["sanity"][:1]
+    document["incomplete"] = "interrupted after 1 of 20 parts"
+    xml = JUnitXml.fromstring(junit.render(document).encode("utf-8"))
+    assert (xml.tests, xml.failures) == (2, 1)

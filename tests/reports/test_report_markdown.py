@@ -23,7 +23,7 @@ def test_the_summary_counts_each_method(document: dict[str, Any]) -> None:
 
 def test_every_row_of_a_table_has_the_columns_of_its_head(document: dict[str, Any]) -> None:
     tables = re.findall(r"(?:^\|.*\n)+", markdown.render(document), re.MULTILINE)
-    assert len(tables) == 2
+    assert len(tables) == 4
     for table in tables:
         assert len({len(_cells(row)) for row in table.splitlines()}) == 1, table
 
@@ -82,3 +82,26 @@ def test_many_problems_still_fit_into_a_comment(document: dict[str, Any]) -> Non
     text = markdown.render(document)
     assert len(text) < 65_536
     assert re.search(r"\.\.\. and \d+ more problems, in full in report\.html\.", text)
+
+
+def test_checks_on_trained_models_are_counted_and_few_are_listed(document: dict[str, Any]) -> None:
+    text = markdown.render(document)
+    assert "| vgg11 | digits | 98.1% | 95.0% | 16 |" in text
+    assert "| class-sensitivity |  | 1 | 1 |  | 1 |" in text
+    assert (
+        "| class-sensitivity | `gradient` | vgg11 on digits | Spearman of \\|R\\| = 0.61 | below 0.5 |  | ✖ refuted |  |"
+    ) in text
+    assert "more row" not in text
+
+
+def test_of_many_rows_those_that_gate_are_listed(document: dict[str, Any]) -> None:
+    fine, fell = document["sanity"][0], document["sanity"][1]
+    document["sanity"] = [{**fine, "method": f"method-{index}"} for index in range(1500)] + [fell]
+    text = markdown.render(document)
+    assert "method-7" not in text
+    assert "| class-sensitivity | `gradient` |" in text
+    assert "... and 1500 more rows, in full in report.html." in text
+    document["sanity"] = [{**fell, "method": f"method-{index}"} for index in range(1500)]
+    text = markdown.render(document)
+    assert "... and 1440 more rows, in full in report.html." in text
+    assert len(text) < 65_536
