@@ -97,7 +97,7 @@ LISTS: dict[str, Callable[[], Rows]] = {
 
 
 def explain(name: str) -> str:
-    """The reference page of an axiom, a check, a variant, a method, a family or a rewrite.
+    """The reference page of an axiom, a check, a variant, a method, a family, a rewrite, a model or a data set.
 
     Where an axiom and a check have one name, both pages.
 
@@ -119,6 +119,9 @@ def explain(name: str) -> str:
         return _axiom_page(f"implementation-invariance/{name}")
     if name in BUILTIN or ":" in name:
         return _method_page(resolve(name)[0])
+    for kind, rows in (("model", models()), ("data", data())):
+        if name in dict(rows):
+            return f"{name} ({kind}): {dict(rows)[name]}"
     known = [*axioms.AXIOMS, *checks.MODULES, *BUILTIN, *SUMMARIES, *REWRITES]
     raise UsageError(f"nothing is called {name!r}; {axioms.suggestion(name, known)}")
 

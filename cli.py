@@ -33,7 +33,7 @@ class _Commands(click.Group):
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(package_name="attribcheck")
 def cli() -> None:
-    """Check what neural-network attribution methods claim, on generated networks.
+    """Check what neural-network attribution methods claim, on generated networks and on trained models.
 
     A refuted claim comes back as the smallest network that shows it, with a script that anyone can run.
     """

@@ -106,7 +106,7 @@ class _Checks(Watch):
 
     def __init__(self, terminal: Terminal, bar: Progress) -> None:
         self.terminal, self.bar = terminal, bar
-        self.training = not terminal.quiet
+        self.training = terminal.err.is_terminal and not terminal.quiet
         self.task = bar.add_task("preparing", total=None)
 
     def preparing(self, subject: str) -> None:

@@ -11,7 +11,7 @@ from ..errors import UsageError
 from .data import cifar10, handwritten_digits, imagenet, imdb, mnist, scenes, sentiment, voc2007
 from .samples import Dataset
 
-LIMIT = 500
+LIMIT = 200
 
 
 @dataclass(frozen=True)

@@ -68,6 +68,7 @@ def subject(
         view = _of_own(model, data, asked, device)
         return view.subject(view.choose(images, seed), seed)
     found, dataset = _named(model, data, asked)
+    accuracy = None
     if weights is not None:
         network, dataset = _from_file(found, dataset, str(weights))
     elif dataset.partial:
@@ -76,9 +77,10 @@ def subject(
         )
     else:
         settings = found.settings.quick() if quick else found.settings
-        network = checkpoints.trained(found, dataset, settings, seed, progress, device).model
+        trained = checkpoints.trained(found, dataset, settings, seed, progress, device)
+        network, accuracy = trained.model, trained.accuracy
     view = View(found.name, network.to(device), dataset, found.preparation, device)
-    chosen = view.choose(images, seed)
+    chosen = view.choose(images, seed, accuracy)
     made = view.subject(chosen, seed)
     return made if dataset.partial else replace(made, permuted=_ByHeart(found, view, chosen, seed, progress, quick))
 

@@ -15,6 +15,7 @@ from .preparation import Preparation
 from .samples import Dataset
 from .training import is_correct
 
+_TESTED = 1_000
 _MOST_DATA = 1_000
 _MOST_VALUES = 2**25  # of all samples to learn from together: 128 MiB
 _ROWS = 64
@@ -26,7 +27,7 @@ class Chosen:
 
     places    among the test samples [M]
     labels    the class of each [M]
-    accuracy  the share of all test samples that the network classifies correctly
+    accuracy  the share of unseen samples that the network classifies correctly
     """
 
     places: Tensor
@@ -44,16 +45,23 @@ class View:
     preparation: Preparation
     device: str
 
-    def choose(self, images: int, seed: int) -> Chosen:
+    def choose(self, images: int, seed: int, accuracy: float | None = None) -> Chosen:
         """The first `images` correctly classified test samples, in a random order that takes the classes in turn.
 
         Where samples show several classes, one is correct if the class of the highest logit is in it, and its label
         is the class in it of the highest logit. A single logit says by its sign whether its class is there.
 
+        Args:
+            images: how many; there are fewer where not so many are classified correctly.
+            seed: of the order, and of which samples are looked at where there are many.
+            accuracy: on all test samples, where it is known; measured on those that are looked at otherwise.
+
         Raises:
             UsageError: not one sample is classified correctly.
         """
-        test = self.dataset.test
+        order = torch.randperm(len(self.dataset.test), generator=torch.Generator().manual_seed(seed))
+        seen = order[: max(_TESTED, 4 * images)]
+        test = self.dataset.test.take(seen)
         with torch.no_grad():
             logits = torch.cat([self.network(self.prepared(part)).cpu() for part in test.x.split(_ROWS)])
         if logits.shape[1] == 1:
@@ -65,7 +73,8 @@ class View:
             raise UsageError(f"{self.name} classifies none of {len(test)} samples of {self.dataset.name} correctly")
         known = correct.nonzero()[:, 0]
         places = known[in_turn(groups[known], seed)][:images]
-        return Chosen(places, labels[places], float(correct.double().mean()))
+        share = float(correct.double().mean()) if accuracy is None else accuracy
+        return Chosen(seen[places], labels[places], share)
 
     def subject(self, chosen: Chosen, seed: int) -> Subject:
         """The subject of chosen samples, with training samples in a random order."""

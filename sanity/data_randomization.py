@@ -11,10 +11,11 @@ Source: Adebayo et al. 2018, section 4; Gupta and Arora 2019, section 5.3, which
 
 Preconditions: a network that can be trained on permuted labels.
 
-Holds: gradient and what is made of it. Falls: what returns the input, its edges, or anything else that the network has no
-part in. It is the milder of the two randomizations, because the lowest layer is another one too: on digits, guided
-backprop keeps 0.11 in a perceptron with 512-512 units and 0.18 with 1024-1024-1024; alpha1-beta0 keeps 0.06, and 0.73 on
-a black background.
+Holds: gradient and what is made of it, GradCAM. Falls: what returns the input, its edges, or anything else that the
+network has no part in; in convolutional networks guided backprop and alpha1-beta0. In a perceptron these two may hold,
+because its lowest layer is another one too, and that is what they show. Excess on digits (mnist-cnn, 400 permuted labels
+learnt by heart): gradient 0.00, gradient times input 0.00, deconvnet 0.07, FullGrad 0.20, GradCAM_Pos 0.43, guided
+backprop 0.72, alpha1-beta0 0.72.
 """
 
 from __future__ import annotations

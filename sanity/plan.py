@@ -95,6 +95,8 @@ def plan(options: Options, methods: Sequence[Method] | None = None, known: Seque
     wanted = {check.name: check for check, _ in sorted(picked, key=lambda pair: order.index(pair[0].name))}
     names = [n for check in wanted.values() for n in check.full_names if check.name in whole or n in options.checks]
     units = [Unit(name, *subject_of(check, options), m.name) for name, check in wanted.items() for m in found]
+    if not units:
+        raise UsageError("the selection matches nothing: there is no method to check")
     return Plan({m.name: m for m in found}, wanted, units, frozenset(names))
 
 

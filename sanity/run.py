@@ -123,7 +123,7 @@ class _Found:
         self.todo, self.options, self.watch, self.subjects = todo, options, watch, subjects
         self.findings: dict[Unit, list[Finding]] = {}
         self.journal: resume.Journal | None = None
-        self._prints: dict[Named, str] = {}
+        self._fingerprints: dict[Named, str] = {}
 
     def open(self, path: Path, resumed: bool) -> None:
         """Open the journal, and take what is finished from it."""
@@ -144,13 +144,13 @@ class _Found:
         """The key of a unit in the journal."""
         options = self.options
         method, scale = self.todo.methods[unit.method], options.amount()
-        return resume.key(unit, method, self.print(unit.subject), scale, options.seed, options.device)
+        return resume.key(unit, method, self.fingerprint(unit.subject), scale, options.seed, options.device)
 
-    def print(self, named: Named) -> str:
+    def fingerprint(self, named: Named) -> str:
         """The fingerprint of a subject."""
-        if named not in self._prints:
-            self._prints[named] = resume.fingerprint(self.subjects[named])
-        return self._prints[named]
+        if named not in self._fingerprints:
+            self._fingerprints[named] = resume.fingerprint(self.subjects[named])
+        return self._fingerprints[named]
 
     def left(self) -> list[Unit]:
         """What is still to be computed."""
@@ -195,5 +195,5 @@ class _Found:
             "accuracy": subject.accuracy,
             "needed": subject.needed,
             "images": len(subject.x),
-            "fingerprint": self.print(named),
+            "fingerprint": self.fingerprint(named),
         }

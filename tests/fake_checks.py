@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -133,6 +134,12 @@ def costly(model: nn.Module, x: Tensor, target: Tensor, baseline: Tensor | None 
 def interrupts(model: nn.Module, x: Tensor, target: Tensor, baseline: Tensor | None = None) -> Tensor:
     """Ctrl-C in the middle of a method."""
     raise KeyboardInterrupt
+
+
+def sleeps(model: nn.Module, x: Tensor, target: Tensor, baseline: Tensor | None = None) -> Tensor:
+    """Takes its time."""
+    time.sleep(60)
+    return x
 
 
 def dies(model: nn.Module, x: Tensor, target: Tensor, baseline: Tensor | None = None) -> Tensor:

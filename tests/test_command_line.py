@@ -164,7 +164,7 @@ def test_explain_a_check(name: str) -> None:
     title = f"{name} (on trained models)"
     assert (name in AXIOMS) == page.startswith(f"{name}\n"), "an axiom of the same name stands first"
     page = page[page.index(f"{title}\n{'=' * len(title)}\n") :]
-    for part in ("Source", "Rule", "Preconditions", "Claims of the built-in methods:"):
+    for part in ("Source:", "Preconditions:", "olds", "Claims of the built-in methods:"):
         assert part in page, part
     listed = entries(page.partition("Claims of the built-in methods:")[2])
     for method in BUILTIN.values():
@@ -180,6 +180,11 @@ def test_explain_a_variant_of_a_check_or_of_an_axiom_alone() -> None:
     )
     assert "on trained models" not in run("explain", "input-invariance/arbitrary").stdout
     assert "(on trained models)" in run("explain", "input-invariance/constant").stdout
+
+
+def test_explain_a_model_and_data() -> None:
+    assert run("explain", "mnist-cnn").stdout.startswith("mnist-cnn (model): two convolutions")
+    assert run("explain", "digits").stdout.startswith("digits (data): ")
 
 
 def entries(section: str) -> list[str]:

@@ -171,7 +171,7 @@ def test_a_map_that_vanishes_has_changed() -> None:
 
 
 def explained(maps: Any, gradients: Any, away: Any = None) -> Explained:
-    maps, gradients = np.array(maps, dtype=float), np.array(gradients, dtype=float)
+    maps, gradients = (torch.as_tensor(values, dtype=torch.float64).numpy() for values in (maps, gradients))
     away = np.ones(maps.shape, dtype=bool) if away is None else np.array(away)
     return Explained(maps, None, np.stack([gradients, gradients * away]), away)
 

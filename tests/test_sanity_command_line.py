@@ -64,7 +64,8 @@ def test_claims_that_stand(tmp_path: Path) -> None:
 def test_what_falls_is_told_at_once_and_at_the_end() -> None:
     result = sanity("fake_checks:zero", "--report", "json")
     assert result.exit_code == 1
-    line = "REFUTED      competition/kept[fake_checks:zero-small:points]: claimed to hold, violated; sum R+ 0; rule: above 0\n"
+    cell = "competition/kept[fake_checks:zero-small:points]"
+    line = f"REFUTED      {cell}: claimed to hold, violated; sum R+ 0; rule: above 0\n"
     assert result.stderr == line
     assert result.stdout.startswith(line)
     assert "3 checked: 1 as claimed, 1 refuted or not shown, 1 observed without a claim" in result.stdout

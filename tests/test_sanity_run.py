@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import signal
+import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -449,6 +453,44 @@ def test_a_worker_that_dies_leaves_the_rest(fakes: Any, tmp_path: Path) -> None:
     assert report.incomplete is not None
     assert report.incomplete.startswith("a worker process died")
     assert report.exit_code == 1
+
+
+DRIVER = """
+import sys
+from pathlib import Path
+
+if __name__ == "__main__":
+    import fake_checks
+    from attribcheck.sanity.plan import Options
+    from attribcheck.sanity.run import run
+
+    targets = ("fake_checks:zero", "fake_checks:sleeps")
+    report = run(
+        Options(targets, scale="tiny"), jobs=2, directory=Path(sys.argv[1]), known=fake_checks.CHECKS, load=fake_checks.load
+    )
+    print(report.incomplete, [row.method for row in report.sanity])
+"""
+
+
+@pytest.mark.slow
+def test_ctrl_c_ends_the_workers_and_keeps_what_is_finished(tmp_path: Path) -> None:
+    """As a terminal sends it: to the process and its workers at once."""
+    (tmp_path / "driver.py").write_text(DRIVER)
+    paths = os.pathsep.join([str(Path(__file__).parent), *sys.path])
+    command = [sys.executable, "driver.py", str(tmp_path)]
+    child = subprocess.Popen(
+        command, cwd=tmp_path, env={**os.environ, "PYTHONPATH": paths}, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        text=True, start_new_session=True,
+    )  # fmt: skip
+    journal = tmp_path / resume.JOURNAL
+    while child.poll() is None and not (journal.exists() and journal.read_text().count("\n") == 2):
+        time.sleep(0.2)
+    os.killpg(child.pid, signal.SIGINT)
+    out, err = child.communicate(timeout=50)
+    assert "Traceback" not in err
+    assert out.startswith("interrupted after 2 of 4 parts; go on with --resume ['fake_checks:zero', ")
+    with pytest.raises(ProcessLookupError):
+        os.killpg(child.pid, 0)
 
 
 @pytest.mark.parametrize(

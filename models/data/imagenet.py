@@ -14,7 +14,7 @@ from . import files, pictures
 DATA = 250
 
 
-def load(data_root: str | Path | None, size: int = 224, limit: int = 500) -> Dataset:
+def load(data_root: str | Path | None, size: int = 224, limit: int = 200) -> Dataset:
     """The first `limit` pictures of val in a fixed random order, and 250 of train, their middle of size x size.
 
     Classes are the folders of val in alphabetical order, as torchvision numbers them. Where there is no train, the

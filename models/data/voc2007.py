@@ -21,14 +21,14 @@ CLASSES = (
 )  # fmt: skip
 
 
-def load_boxes(data_root: str | Path | None, size: int = 224, limit: int = 500) -> Dataset:
+def load_boxes(data_root: str | Path | None, size: int = 224, limit: int = 200) -> Dataset:
     """Pictures with the boxes of their objects as masks; see `_load`. Objects marked as difficult are left out."""
     from torchvision.datasets import VOCDetection
 
     return _load("voc2007", VOCDetection, "Main", data_root, size, limit, _boxes)
 
 
-def load_segmentation(data_root: str | Path | None, size: int = 224, limit: int = 500) -> Dataset:
+def load_segmentation(data_root: str | Path | None, size: int = 224, limit: int = 200) -> Dataset:
     """Pictures with the segmentation of their objects as masks; see `_load`. Pixels of borders belong to no class."""
     from torchvision.datasets import VOCSegmentation
 
