@@ -164,7 +164,7 @@ def test_explain_a_check(name: str) -> None:
     title = f"{name} (on trained models)"
     assert (name in AXIOMS) == page.startswith(f"{name}\n"), "an axiom of the same name stands first"
     page = page[page.index(f"{title}\n{'=' * len(title)}\n") :]
-    for part in ("Source:", "Preconditions:", "olds", "Claims of the built-in methods:"):
+    for part in ("Source:", "Preconditions:", "Claims of the built-in methods:"):
         assert part in page, part
     listed = entries(page.partition("Claims of the built-in methods:")[2])
     for method in BUILTIN.values():
