@@ -41,7 +41,7 @@ class Source:
 
 
 def _scenes(size: int, train: int, test: int) -> Callable[[Asked], Dataset]:
-    return lambda asked: scenes.load(size, 160 if asked.quick else train, 40 if asked.quick else test)
+    return lambda asked: scenes.load(size, 96 if asked.quick else train, 40 if asked.quick else test)
 
 
 SOURCES: dict[str, Source] = {
