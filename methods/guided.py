@@ -46,7 +46,7 @@ def guided(operation: Operation) -> Any:
 
 RULES: Rules = {
     **dict.fromkeys(LINEAR | BILINEAR | SMOOTH | PIECEWISE | MAXIMA | {"dropout", "batch_norm", "div"}, keep),
-    **dict.fromkeys(("softmax", "log_softmax", "layer_norm"), keep),
+    **dict.fromkeys(("softmax", "log_softmax", "layer_norm", "group_norm", "instance_norm"), keep),
     **dict.fromkeys(("relu", "clamp", "clamp_min", "threshold", "maximum", "max"), guided),
 }
 

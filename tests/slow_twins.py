@@ -70,9 +70,20 @@ def windows(layer: Layer, sizes: tuple[int, ...], kernel: tuple[int, ...], strid
     return [_places(s, k, stride, padding, dilation) for s, k in zip(sizes, kernel, strict=True)]
 
 
+def whole_kernel(layer: Layer) -> np.ndarray:
+    """The weights [out, in, *kernel] of a convolution, with zeros between channels of different groups."""
+    weight, groups = layer["weight"], layer.get("groups", 1)
+    own, units = weight.shape[1], len(weight) // groups
+    whole = np.zeros((len(weight), own * groups, *weight.shape[2:]))
+    for unit in range(len(weight)):
+        first = unit // units * own
+        whole[unit, first : first + own] = weight[unit]
+    return whole
+
+
 def _conv(layer: Layer, value: np.ndarray, slope: np.ndarray) -> Pair:
     """Entry by entry of the kernel: its weights times what it lies on, at all places."""
-    weight, bias, padding = layer["weight"], layer.get("bias"), layer.get("padding", 0)
+    weight, bias, padding = whole_kernel(layer), layer.get("bias"), layer.get("padding", 0)
     axes = windows(layer, value.shape[1:], weight.shape[2:], layer.get("stride", 1))
     around = [(0, 0), *[(padding, padding)] * (value.ndim - 1)]
     value, slope = np.pad(value, around), np.pad(slope, [*around, (0, 0)])
@@ -149,14 +160,18 @@ def _each(layer: Layer, value: np.ndarray, slope: np.ndarray, chosen: list[objec
     return out, slopes[..., None] * slope
 
 
+def averaged(layer: Layer, sizes: tuple[int, ...]) -> list[list[list[int]]]:
+    """For each axis, for each place of the output, the places that an average pooling reads; some lie in the padding."""
+    if layer.kind.startswith("adaptive"):
+        n = layer["size"]
+        return [[list(range(p * s // n, -(-(p + 1) * s // n))) for p in range(n)] for s in sizes]
+    return windows(layer, sizes, (layer["kernel"],) * len(sizes), layer.get("stride", layer["kernel"]))
+
+
 def _avgpool(layer: Layer, value: np.ndarray, slope: np.ndarray) -> Pair:
     """The mean over windows, the padding counted as zeros, or over parts of nearly equal size."""
     sizes = value.shape[1:]
-    if layer.kind.startswith("adaptive"):
-        n = layer["size"]
-        axes = [[list(range(p * s // n, -(-(p + 1) * s // n))) for p in range(n)] for s in sizes]
-    else:
-        axes = windows(layer, sizes, (layer["kernel"],) * len(sizes), layer.get("stride", layer["kernel"]))
+    axes = averaged(layer, sizes)
     shape = (len(value), *(len(axis) for axis in axes))
     out, out_slope = np.zeros(shape), np.zeros((*shape, slope.shape[-1]))
     for at in np.ndindex(*shape):
