@@ -76,7 +76,7 @@ def test_a_method_equals_its_twin(name: str, family: str) -> None:
         case = Setting(Small(drawn.draw), FAMILIES[family], data=True).base()
         assert isinstance(case.network, Network) and case.data is not None
         assume(not on_kink(case.network, torch.tensor(case.x)))
-        gap = _gap(name, case.network, case.x, case.target, case.data)
+        gap = _gap(name, case.network, case.x[:2], case.target[:2], case.data)
         assert gap is None or gap < 1e-9
         gaps.append(gap)
 

@@ -76,12 +76,10 @@ def pattern(xs: np.ndarray, ys: np.ndarray, w: np.ndarray, positive: bool, print
     if not chosen:
         return None
     n = len(chosen)
-    xy = sum(xs[s] * ys[s] for s in chosen) / n
-    mean_x = sum(xs[s] for s in chosen) / n
     mean_y = sum(ys) / len(ys) if printed and positive else sum(ys[s] for s in chosen) / n
     if max(abs(ys[s] - mean_y) for s in chosen) <= DIGITS * max(abs(ys[s]) for s in chosen):
         return None
-    covariance = xy - mean_x * mean_y
+    covariance = sum(xs[s] * (ys[s] - mean_y) for s in chosen) / n  # E[xy] - E[x] m, also as printed
     length = float(w @ covariance)
     return None if abs(length) <= DIGITS * (np.abs(w) @ np.abs(covariance)) else covariance / length
 
