@@ -254,7 +254,7 @@ _SAME = "proved here: the terms of convolutions and of the input stay (in anothe
           for rewrite in ("permute", "rescale", "dead", "never-active", "fuse-linear", "split-linear", "relu-identity")),
         *(holds(f"class-sensitivity/{variant}", on=family, source="proved here: the gradient of the target logit alone")
           for family in _CONVOLUTIONAL for variant in ("other-logits", "logit-permutation")),
-        *(fails(f"implementation-invariance/{rewrite}", on="conv", reason="each channel is scaled to [0, 1]: it counts double")
+        *(fails(f"implementation-invariance/{rewrite}", on="conv", reason="each channel is brought to 1: it counts twice")
           for rewrite in ("split", "split-signed")),
         fails("implementation-invariance/batchnorm-folding", on="conv", reason="the sizes of two biases are not that of one"),
         fails("class-sensitivity/parity", on="conv", reason="the sizes of the terms of f and of -f are the same"),
