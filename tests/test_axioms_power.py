@@ -74,7 +74,10 @@ POWER = {
     ),
     "implementation-invariance/permute": Row("sees_first_unit:relu sees_order_of_units:smooth", "occlusion-1:relu"),
     "implementation-invariance/rescale": Row("sees_all_weights:conv sees_activations:relu", "gradient:relu-nobias"),
-    "implementation-invariance/split": Row("guided:relu counts_parameters:smooth", "gradient:any"),
+    "implementation-invariance/split": Row(
+        "counts_parameters:smooth sees_all_weights:relu", "gradient:any guided-backprop:any"
+    ),
+    "implementation-invariance/split-signed": Row("guided:relu counts_parameters:smooth", "gradient:any"),
     # Guided backpropagation needs an input of the other sign; its witnesses keep a feature that is not needed.
     "implementation-invariance/relu-identity": Row(
         "counts_modules:product guided:relu", "integrated-gradients:relu", features=4

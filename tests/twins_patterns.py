@@ -46,7 +46,10 @@ def _places(
             yield out, out, [(0, out), (1, out)], np.ones(2)
         elif kind in _AVERAGES:
             axes = slow_twins.averaged(layer, x.shape[1:])
-            if any(sorted(itertools.chain(*axis)) != list(range(size)) for axis, size in zip(axes, x.shape[1:], strict=True)):
+            if any(
+                sorted(itertools.chain(*axis)) != list(range(size))
+                for axis, size in zip(axes, x.shape[1:], strict=True)
+            ):
                 raise Unsupported("sets of entries overlap, or leave some out, or reach into the padding")
             box = list(itertools.product(*(axis[p] for axis, p in zip(axes, out[1:], strict=True))))
             yield out, out, [(0, (out[0], *at)) for at in box], np.full(len(box), 1 / len(box))

@@ -6,7 +6,7 @@ from ..families import Family
 from .affine import FOLD_BATCHNORM, FUSE_LINEAR, SPLIT_LINEAR
 from .base import Context, Rewrite, largest_difference
 from .pieces import ACTIVATION_CHANGE, MAX_AS_RELUS, NESTED, RELU_IDENTITY
-from .units import DEAD, NEVER_ACTIVE, PERMUTE, RESCALE, SPLIT
+from .units import DEAD, NEVER_ACTIVE, PERMUTE, RESCALE, SPLIT, SPLIT_SIGNED
 
 REWRITES: dict[str, Rewrite] = {
     rewrite.name: rewrite
@@ -14,6 +14,7 @@ REWRITES: dict[str, Rewrite] = {
         PERMUTE,
         RESCALE,
         SPLIT,
+        SPLIT_SIGNED,
         RELU_IDENTITY,
         FUSE_LINEAR,
         SPLIT_LINEAR,
