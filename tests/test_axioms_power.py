@@ -108,7 +108,7 @@ POWER = {
     # A feature that is read and cancelled takes a network, a second one and its rewritten copy; guided backpropagation
     # needs an input of the other sign besides, and keeps a feature that is not needed.
     "dummy": Row(
-        "spreads_over_all:relu guided:relu output_over_input:odd-nobias:400",
+        "spreads_over_all:relu guided:relu output_over_input:odd-nobias(magnitude=ordinary):400",
         "integrated-gradients:any",
         layers=6,
         features=4,
