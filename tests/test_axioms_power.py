@@ -108,14 +108,16 @@ POWER = {
     # A feature that is read and cancelled takes a network, a second one and its rewritten copy; guided backpropagation
     # needs an input of the other sign besides, and keeps a feature that is not needed.
     "dummy": Row(
-        "spreads_over_all:relu guided:relu output_over_input:odd-nobias(magnitude=ordinary):400",
+        "spreads_over_all:relu guided:relu output_over_input:smooth:400",
         "integrated-gradients:any",
         layers=6,
         features=4,
     ),
     # Two mirror images of one network.
     "symmetry": Row(
-        "weighs_by_position:smooth flips_the_first_sign:linear guided:relu", "occlusion-1:linear gradient:any", layers=4
+        "weighs_by_position:smooth flips_the_first_sign:linear guided:relu:400",
+        "occlusion-1:linear gradient:any",
+        layers=4,
     ),
     "class-sensitivity/parity": Row(
         "forgets_the_sign:linear guided:relu explains_the_softmax:smooth", "gradient:any integrated-gradients:relu"
