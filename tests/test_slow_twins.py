@@ -81,7 +81,7 @@ NO_TWIN = {
     for name in TWINS
     for family in ("product", "recurrent", "attention")
     if name.startswith(("lrp", "deeplift", "deep-taylor")) or name in ("z-plus", "excitation-backprop")
-} | {("deeplift-revealcancel", family) for family in ("maxpool", "maximum", "vgg", "gap", "embedding")}
+} | {("deeplift-revealcancel", family) for family in ("maxpool", "maximum", "vgg", "embedding")}
 
 
 # Compared with twins of their own, which need more than a network, a target and a baseline, or fewer families.
