@@ -121,5 +121,7 @@ AXIOM = Axiom(
     script=_script,
     evaluated=_evaluated,
     draws=("chain", "rewritten"),
-    applies=lambda variant, family: variant == CHAIN or REWRITES[variant] in applicable(family),
+    applies=lambda variant, family: (
+        bool(applicable(family)) if variant == CHAIN else REWRITES[variant] in applicable(family)
+    ),
 )

@@ -228,7 +228,8 @@ def test_a_broken_method_is_refuted(axiom: str, method: str, family: str, exampl
     found, variant, case = read_case(witness)
     again, _, _ = evaluate(found, variant, as_method(BROKEN[method]), case, None, "cpu", None)
     assert again.violated
-    assert again.residual == figures["residual"]
+    if axiom != "repeat-determinism":  # where the answer differs from call to call
+        assert again.residual == figures["residual"]
 
 
 @pytest.mark.parametrize(("axiom", "method", "family"), PASSED, ids=ids(PASSED))

@@ -32,8 +32,8 @@ CHAIN = "chain"
 
 
 def applicable(family: Family) -> list[Rewrite]:
-    """The rewrites that have sites in the networks of a family."""
-    return [rewrite for rewrite in REWRITES.values() if rewrite.needs & family.has]
+    """The rewrites that have sites in the networks of a family; a layer that is called twice is none."""
+    return [rewrite for rewrite in REWRITES.values() if rewrite.needs & family.has and "tied" not in family.has]
 
 
 __all__ = ["CHAIN", "REWRITES", "Context", "Rewrite", "applicable", "largest_difference"]
