@@ -113,8 +113,7 @@ def _cells_of(method: Method, selection: Selection, has_model: bool) -> list[Cel
 
 def _claimed(method: Method, has_model: bool) -> list[Cell]:
     """One cell for each claim and variant; the more specific claim wins over the general one."""
-    specific: dict[tuple[str, str, str], Claim] = {}
-    general: dict[tuple[str, str], Claim] = {}
+    known: set[tuple[str, ...]] = set()  # (axiom, family) of general claims, (axiom, variant, family) of specific ones
     order: list[tuple[Axiom, str | None, str, Claim]] = []
     for claim in method.claims:
         if claim.check is not None:
@@ -125,15 +124,13 @@ def _claimed(method: Method, has_model: bool) -> list[Cell]:
         if claim.on == ANY and has_model and axiom.model:
             families.append(MODEL)
         for family in families:
-            known: object
-            if variant is None and "" not in axiom.variants:
-                known = general.setdefault((axiom.name, family), claim)
-            else:
-                known = specific.setdefault((axiom.name, variant or "", family), claim)
-            if known is not claim:
+            whole = variant is None and "" not in axiom.variants
+            key: tuple[str, ...] = (axiom.name, family) if whole else (axiom.name, variant or "", family)
+            if key in known:
                 if MODEL in (family, claim.on) and family != claim.on:
                     continue  # an explicit claim on the model stands before the one that "any" lends it
                 raise UsageError(f"{method.name}: two claims on {claim.axiom!r} for the family {family!r}")
+            known.add(key)
             order.append((axiom, variant, family, claim))
     cells = []
     for axiom, variant, family, claim in order:
@@ -143,7 +140,7 @@ def _claimed(method: Method, has_model: bool) -> list[Cell]:
         options = [
             v
             for v in (axiom.default if axiom.default and claim.kind == "holds" else axiom.variants)
-            if axioms.applies(axiom, v, family) and (axiom.name, v, family) not in specific
+            if axioms.applies(axiom, v, family) and (axiom.name, v, family) not in known
         ]
         if claim.kind == "fails":
             cells += [Cell(method, axiom, tuple(options), family, claim)] if options else []

@@ -224,7 +224,7 @@ def _search(cell: Cell, variant: str, options: Options, given: GivenModel | None
             return
         result.witness_file = "witnesses/" + filename(cell.method.name, result.axiom, cell.family)
         if not tally.nonfinite:
-            tally.saw(result.witness["figures"]["residual"])
+            tally.saw(figures["residual"], figures["tolerance"])
             result.worst = _worst(tally, tol)
     elif tally.cut:
         result.observed, result.note = "inconclusive", "cut off by --max-time"

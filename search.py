@@ -51,12 +51,14 @@ class Tally:
     cut: bool = False
     flaky: bool = False
 
-    def saw(self, residual: float | None) -> None:
-        """Keep the largest residual; None is not finite, and beyond any number."""
+    def saw(self, residual: float | None, tolerance: float) -> None:
+        """Keep the residual that is largest for its tolerance; None is not finite, and beyond any number."""
         if residual is None:
-            self.residual, self.nonfinite = None, True
-        elif not self.nonfinite:
-            self.residual = residual if self.residual is None else max(self.residual, residual)
+            self.residual, self.tolerance, self.nonfinite = None, tolerance, True
+        elif not self.nonfinite and (
+            self.residual is None or self.tolerance is None or residual * self.tolerance > self.residual * tolerance
+        ):
+            self.residual, self.tolerance = residual, tolerance
 
 
 @dataclass(frozen=True)
@@ -263,6 +265,5 @@ def _outcome(bench: Bench, case: Case, tally: Tally, shrinking: bool) -> tuple[s
         tally.vacuous += judgement.empty
         tally.drawn.update(f"{name}={value}" for name, value in case.options.items())
         tally.drawn[f"samples={len(case.x)}"] += 1
-        tally.tolerance = judgement.tolerance
-        tally.saw(judgement.residual)
+        tally.saw(judgement.residual, judgement.tolerance)
     return ("violated" if judgement.violated else "holds"), ""

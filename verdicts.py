@@ -21,7 +21,8 @@ class Result:
     claim      "holds" | "fails" | None
     observed   "holds" | "violated" | "unsupported" | "not-applicable" | "error" | "inconclusive"
     verdict    "pass" | "fail" | "inconclusive" | "error" | "unclaimed"
-    worst      {"residual": the largest seen, or None, "tolerance": ...}, with "nonfinite": True where it was NaN or inf
+    worst      {"residual": the one that is largest for its tolerance, or None, "tolerance": ...}, with
+               "nonfinite": True where it was NaN or inf
     """
 
     method: str

@@ -14,8 +14,9 @@ to be found.
 Holds: occlusion and Shapley values, which are made of outputs; the gradient of continuously differentiable networks;
 integrated gradients, unless the hyperplane of a kink contains the baseline: a step of x across a kink changes the
 gradient at the very end of the path, but across such a hyperplane along the whole path at once. Fails: gradient and
-gradient * input on ReLU networks; integrated gradients from zero on ReLU networks without biases; from any baseline on
-max(x1, x2) as soon as its two entries are equal; alpha1-beta0 on x1 - x2 where x1 passes zero.
+gradient * input on ReLU networks; integrated gradients, and DeepLIFT, from zero on ReLU networks without biases: on
+ReLU(x1 - x2) from (1, -1) to (0, 0) where x1 = x2 = 1; alpha1-beta0 on x1 - x2 where x1 passes zero, from (0, 0) to (-1, 0)
+at x2 = 1; a mean over noisy copies (SmoothGrad), by one copy's jump at a time.
 """
 
 from __future__ import annotations

@@ -36,8 +36,8 @@ def _draw(variant: str, setting: Setting) -> Case | None:
     source = setting.source
     feature = source.pick(*range(case.network.n_features))
     network = masked(case.network, feature)
-    how = source.pick("ignored", "cancelled", "rewritten")
     options: list[Rewrite] = applicable(setting.family)
+    how = source.pick("ignored", "cancelled", "rewritten") if options else "ignored"
     if how == "cancelled":
         pair = rewritten(setting.sibling(case), source.pick(*options), case, setting)
         if pair is None:

@@ -11,7 +11,8 @@ automatic differentiation picks at a kink is a property of the implementation (x
 
 Holds: everything that is defined by the function: gradient, gradient * input, integrated gradients, occlusion, Shapley
 values. Fails: DeepLIFT (Rescale) on the nested identity, ReLU(ReLU(x1) - 1 - ReLU(x2)) = ReLU(ReLU(x1 - 1) - ReLU(x2)) at
-(3, 1): (1.5, -0.5) against (2, -1); guided backprop when a unit is split with lambda outside [0, 1].
+(3, 1): (1.5, -0.5) against (2, -1); guided backprop when a unit is split with shares outside of [0, 1] (`split-signed`),
+-ReLU(x) = ReLU(x) - 2 ReLU(x) at 1: 0 against 1, while shares in [0, 1] (`split`) keep the sign of what is cut.
 """
 
 from __future__ import annotations
@@ -120,5 +121,7 @@ AXIOM = Axiom(
     script=_script,
     evaluated=_evaluated,
     draws=("chain", "rewritten"),
-    applies=lambda variant, family: variant == CHAIN or REWRITES[variant] in applicable(family),
+    applies=lambda variant, family: (
+        bool(applicable(family)) if variant == CHAIN else REWRITES[variant] in applicable(family)
+    ),
 )

@@ -10,8 +10,11 @@ a kink, where rounding picks the slope. x itself may lie on a kink (`kinks` is d
 in the same way, and pick the same slope.
 
 Holds: what is linear in the function: gradient, gradient * input, integrated gradients, occlusion, Shapley values;
-DeepLIFT (Rescale), whose multipliers of networks side by side add up. Fails: absolute values (saliency), rules that
-keep positive parts (guided backprop, alpha1-beta0), rules with an absolute epsilon or threshold.
+DeepLIFT (Rescale), whose multipliers of networks side by side add up. LRP as well, with an epsilon and with the rules that
+keep positive contributions: factors and sums outside of layers hand relevance on, each unit of f and g shares as it does
+alone, and shares do not depend on how much is shared. (In one merged layer they would: the epsilon rule gives 4 / (2 + eps)
+for 2 x at 1, and 2 / (1 + eps) for x + x.) Fails: absolute values (saliency), what cuts gradients by their sign (guided
+backprop) or by a threshold on their score (RectGrad), maps that are normalised (excitation backprop), competition.
 """
 
 from __future__ import annotations

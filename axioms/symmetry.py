@@ -41,8 +41,9 @@ def _draw(variant: str, setting: Setting) -> Case | None:
     i = source.pick(*range(n - 1))
     j = source.pick(*range(i + 1, n))
     left = right = case.network
-    if source.pick("same", "rewritten") == "rewritten":
-        pair = rewritten(case.network, source.pick(*applicable(setting.family)), case, setting)
+    rewrites = applicable(setting.family)
+    if rewrites and source.pick("same", "rewritten") == "rewritten":
+        pair = rewritten(case.network, source.pick(*rewrites), case, setting)
         if pair is None:
             return None
         left, right = pair

@@ -29,7 +29,7 @@ _PLAIN = _names(
 )
 _ACTIVATIONS = _names(
     "relu relu6 leakyrelu prelu elu selu celu gelu silu mish tanh sigmoid logsigmoid softplus softsign hardtanh "
-    "hardsigmoid hardswish tanhshrink softshrink hardshrink"
+    "hardsigmoid hardswish tanhshrink softshrink hardshrink exp abs clamp"
 )
 _POOLS = _names("maxpool1d maxpool2d maxpool3d adaptivemaxpool1d adaptivemaxpool2d adaptivemaxpool3d")
 

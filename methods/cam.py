@@ -64,7 +64,7 @@ def _means(operation: Operation, value: Tensor, result: Tensor) -> bool:
     claims=[
         *(holds(f"implementation-invariance/{rewrite}", on="gap",
                 source="proved here: maps and head change places, or in proportion, and add up to the same")
-          for rewrite in ("permute", "rescale", "split", "dead", "never-active")),
+          for rewrite in ("permute", "rescale", "split", "split-signed", "dead", "never-active")),
         holds("implementation-invariance/batchnorm-folding", on="gap", source="proved here: the maps lie behind it"),
         holds("input-invariance", on="gap", source="proved here: the shift is undone before the layer"),
         holds("class-sensitivity", on="gap", source="proved here: the weights of the target logit, linearly"),

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ..claims import Claim, declaration, fails, holds
-from . import gradients, occlusion
+from . import gradients, guided, occlusion
 from .naming import pinned
 
 
@@ -174,7 +174,10 @@ def _lrp(changed: Mapping[str, Any]) -> tuple[Claim, ...]:
             for variant in ("output", "delta")
         ),
         holds("implementation-invariance/permute", on="relu", source=f"{shares} the order of the units"),
-        holds("implementation-invariance/split", on="relu", source=f"{shares} that w a = (s w) a + (1 - s) w a"),
+        *(
+            holds(f"implementation-invariance/{kind}", on="relu", source=f"{shares} that w a = (s w) a + (1 - s) w a")
+            for kind in ("split", "split-signed")
+        ),
         holds("implementation-invariance/dead", on="relu", source=f"{shares} a unit with w_ji = 0"),
         holds("implementation-invariance/never-active", on="relu", source=f"{shares} a unit with x_i = 0"),
         *(
@@ -207,7 +210,8 @@ def _of_modified_gradients() -> tuple[Claim, ...]:
         *(holds(f"implementation-invariance/{kind}", on="any", source=_AFFINE) for kind in affine),
         holds("implementation-invariance/dead", on="any", source="proved here: the gradient of the unit is zero"),
         holds("input-invariance", on="any", source=_SAME_UNITS),
-        fails("implementation-invariance/split", on="relu", reason=split),
+        holds("implementation-invariance/split", on="any", source=guided.PARTS),
+        fails("implementation-invariance/split-signed", on="relu", reason=split),
         fails("dummy", on="relu", reason="f = ReLU(x) - ReLU(x) = 0 at x = 1 gives 1: the negative path is cut"),
         fails(
             "symmetry",

@@ -22,8 +22,9 @@ probability (2 / k) (1 - 2^-k) among k labels (the paper's 1/k leaves out the ne
 
 What holds: what holds for the base and for all its logits at once, feature by feature: implementation invariance, dummy,
 symmetry, input invariance, scale equivariance; parity where the base is odd.
-What fails: completeness (W = ((1, 1), (2, -1)) at (1, 1): the map of the first logit, 2, is (0, 1)); the other logits are
-looked at, on purpose; linearity; continuity: S = (x^2, x) on the way through x = 1.
+What fails: completeness and sensitivity-n (W = ((1, 1), (2, -1)) at (1, 1): the map of the first logit, 2, is (0, 1), and
+removing x1 costs 1); the other logits are looked at, on purpose; linearity; continuity: S = (x^2, x) on the way through
+x = 1; whatever fails for the base, which it is where there is one logit.
 
 Args:
     model: maps [B, *shape] to logits [B, C], in eval mode. The base is called C times.
@@ -142,8 +143,20 @@ def alias(name: str, base: Method) -> Method:
     """The built-in `cgi`, `clrp` or `cdasp`: the competition over its base, with the claims particular to it."""
     jumps = "with one logit it is the base, which jumps at kinks"
     moves = "with one logit it is the base, which is multiplied by the input"
+    figure = "W = ((1, 1), (2, -1)) at (1, 1): (0, 1) for logit 0, and removing x1 costs 1"
+    alone = "with one logit it is the base"
+    sums = tuple(fails(f"sensitivity-n/{n}", on="linear", reason=figure) for n in ("1", "n"))
+
+    def of_the_base(family: str, *axioms: str) -> tuple[Claim, ...]:
+        return tuple(fails(axiom, on=family, reason=f"{alone} ({base.name})") for axiom in axioms)
+
+    def rewritten(family: str, *names: str) -> tuple[Claim, ...]:
+        return of_the_base(family, *(f"implementation-invariance/{rewrite}" for rewrite in names))
+
     own = {
         "cgi": (
+            *sums,
+            fails("input-invariance/arbitrary", on="linear", reason=moves),
             fails("completeness/output", on="relu-nobias", reason="what goes to other labels is missing"),
             fails("completeness/delta", on="relu-nobias", reason="what goes to other labels is missing"),
             fails("continuity", on="relu", reason=jumps),
@@ -151,11 +164,20 @@ def alias(name: str, base: Method) -> Method:
             fails("class-sensitivity/other-logits", on="relu", reason="the other logits compete, by definition"),
         ),
         "clrp": (
+            *sums,
+            *of_the_base("linear", "dummy", "symmetry"),
+            fails("linearity", on="linear", reason="who wins in f + g depends on both"),
+            *rewritten("relu", "rescale", "fuse-linear", "split-linear", "batchnorm-folding"),
+            fails("input-invariance/arbitrary", on="linear", reason=moves),
             fails("input-invariance/constant", on="any", reason=moves),
             fails("completeness/output", on="relu-nobias", reason="what goes to other labels is missing"),
             fails("class-sensitivity/other-logits", on="relu", reason="the other logits compete, by definition"),
         ),
         "cdasp": (
+            *sums,
+            *of_the_base("relu", "dummy", "symmetry"),
+            *rewritten("relu", "split", "split-signed", "relu-identity", "fuse-linear", "split-linear", "nested"),
+            *rewritten("conv", "never-active"),
             fails("completeness/delta", on="relu", reason="the base is not complete, and labels lose to others"),
             fails("class-sensitivity/other-logits", on="relu", reason="the other logits compete, by definition"),
         ),

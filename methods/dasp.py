@@ -94,6 +94,7 @@ _OUT_OF_PLACE: dict[str, Callable[..., Any]] = {
         fails("completeness/delta", on="relu-nobias", reason=_NORMAL),
         fails("completeness/delta", on="conv", reason=_NORMAL),
         fails("completeness/delta", on="maxpool", reason=_NORMAL),
+        fails("sensitivity-n/1", on="relu", reason="ReLU(x1 + x2 - 1) at (1, 1): (1/2, 1/2), removing either costs 1"),
         fails("sensitivity-n/n", on="relu", reason="interactions: Ancona et al. 2018, Proposition 4"),
         holds("implementation-invariance/permute", on="any", source="proved here: sums do not depend on their order"),
         holds("implementation-invariance/rescale", on="any", source="proved here: max(c z, 0) = c max(z, 0)"),
@@ -107,6 +108,7 @@ _OUT_OF_PLACE: dict[str, Callable[..., Any]] = {
         fails("implementation-invariance/never-active", on="conv",
               reason="a unit that is never active is active in the tail of its normal distribution"),
         fails("implementation-invariance/split", on="relu", reason=f"{_VARIANCES}: (1/2)^2 + (1/2)^2 is not 1"),
+        fails("implementation-invariance/split-signed", on="relu", reason=f"{_VARIANCES}: 2^2 + (-1)^2 is not 1"),
         fails("implementation-invariance/relu-identity", on="relu", reason=_VARIANCES),
         fails("implementation-invariance/fuse-linear", on="relu", reason=_VARIANCES),
         fails("implementation-invariance/split-linear", on="relu", reason=_VARIANCES),
@@ -142,7 +144,9 @@ def dasp(model: nn.Module, x: Tensor, target: Tensor, baseline: Tensor | None = 
     in the model, class sensitivity, continuity, input invariance; rewrites of single units: permuting, rescaling, folding a
     batch normalisation. What fails: completeness, by 5 to 20 per cent of the attributions; what changes which variances
     are added: a split unit, a linear layer fused with the next, ReLU(h) - ReLU(-h), and with them dummy and symmetry for
-    functions that use a feature and cancel it. A unit that is never active is active in the tail of a normal distribution.
+    functions that use a feature and cancel it (one with the weight 0 in every layer moves no moment and gets 0). A unit that
+    is never active is active in the tail of a normal distribution. Sensitivity-n; input invariance from a baseline that stays
+    (zeros): f = x gives x, and x + m after a shift.
 
     Args:
         model: maps [B, *shape] to logits [B, C], in eval mode.

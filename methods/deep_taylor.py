@@ -9,7 +9,7 @@ from ..claims import fails, holds, method
 from ..errors import Unsupported, UsageError
 from .engine import modified_relevance
 from .gradients import input_gradient
-from .lrp import EPSILON, stabilised
+from .lrp import EPSILON, LRP_0, stabilised
 from .lrp_kin import GAMMA
 from .lrp_rules import FIRST_LAYER, Input, absorbed, alpha_beta, gamma_rule, mark_input, table, with_first, z_plus
 from .passes import Rule, keep
@@ -184,8 +184,7 @@ def deep_taylor_bounded(
     name="deep-taylor-zero",
     claims=[
         holds("equivalence/lrp-0", on="any", source="Kindermans et al. 2019, section 3.2: the zero root gives the z-rule"),
-        holds("equivalence/gradient-times-input", on="relu", source="Kindermans et al. 2019, section 3.2"),
-        fails("input-invariance/constant", on="any", reason="the root stays at zero (Kindermans et al. 2019, section 3.2)"),
+        *LRP_0,  # one function, one set of claims
     ],
 )  # fmt: skip
 def deep_taylor_zero(model: nn.Module, x: Tensor, target: Tensor, baseline: Tensor | None = None) -> Tensor:

@@ -224,7 +224,9 @@ _SUMMATION = "Shrikumar et al. 2017, section 3.1 (summation to delta); each rule
 _PROP_4 = "Ancona et al. 2018, Proposition 4"
 _PROP_2 = "Ancona et al. 2018, Proposition 2"
 _SAME = "proved here: no difference quotient changes"
-_REWRITES = ("permute", "split", "dead", "fuse-linear", "split-linear", "batchnorm-folding", "relu-identity")
+_REWRITES = (
+    "permute", "split", "split-signed", "dead", "fuse-linear", "split-linear", "batchnorm-folding", "relu-identity",
+)  # fmt: skip
 _NESTED = (
     "ReLU(ReLU(x1) - 1 - ReLU(x2)) at (3, 1): (1.5, -0.5) against (2, -1) for its twin ReLU(ReLU(x1 - 1) - ReLU(x2))"
 )
@@ -258,6 +260,7 @@ _MAXIMA = "max(2, 1) from (0, 3): a maximum gives all to one input, its form wit
         holds("linearity", on="any", source="proved here: multipliers of parallel networks add up"),
         holds("scale-equivariance", on="any", source="proved here: multipliers below the logits do not depend on them"),
         holds("feature-permutation", on="any", source="proved here: a sum does not depend on the order of its terms"),
+        fails("continuity", on="relu-nobias", reason="ReLU(x1 - x2) from zeros, at (1, 1 -+ 0): (1, -1) against (0, 0)"),
         holds("continuity", on="relu", source="proved here: difference quotients are continuous where no z_ref is at a kink"),
         holds("continuity", on="smooth", source="proved here: difference quotients of smooth functions are smooth"),
     ],
@@ -277,7 +280,10 @@ def deeplift(model: nn.Module, x: Tensor, target: Tensor, baseline: Tensor | Non
 
     What holds: completeness on every supported network; every sensitivity-n on linear graphs, where it is integrated
     gradients, occlusion and gradient * input; input invariance with a baseline that moves; rewrites that change no unit's
-    difference quotient. What fails: implementation invariance in general, and with it dummy and symmetry.
+    difference quotient. What fails: implementation invariance in general, and with it dummy and symmetry; sensitivity-n;
+    continuity, where the kink of a unit is met at the baseline; input invariance from a baseline that stays (zeros): f = x
+    gives x, and x + m after a shift. A maximum and its form with ReLUs agree from zeros where an entry is positive; where
+    both are negative they tie at the baseline: max(x1, x2) at (-1, -2) is (-1/3, -2/3), x2 + ReLU(x1 - x2) is (-1, 0).
 
     Args:
         model: maps [B, *shape] to logits [B, C], in eval mode. It is run once at the baseline, in one row where all

@@ -181,8 +181,8 @@ _EULER = "proved here: f(0) = 0, and the sum is f"
         *(holds("implementation-invariance", on=family, source=_EVENLY) for family in _DENSE),
         *(holds("implementation-invariance", on=family, source=_PLACE) for family in ("conv", "gap")),
         *(holds(f"implementation-invariance/{rewrite}", on="vgg", source=_PLACE)
-          for rewrite in ("permute", "rescale", "split", "relu-identity", "fuse-linear", "split-linear", "batchnorm-folding",
-                          "dead", "never-active")),
+          for rewrite in ("permute", "rescale", "split", "split-signed", "relu-identity", "fuse-linear", "split-linear",
+                          "batchnorm-folding", "dead", "never-active")),
         fails("implementation-invariance/max-as-relus", on="maxpool", reason=_TIES),
         *(holds(axiom, on=family, source=_EVENLY) for axiom in ("symmetry", "feature-permutation") for family in _DENSE),
         fails("feature-permutation", on="conv", reason="the biases of a convolution lie where its maps lie"),
@@ -209,7 +209,8 @@ def fullgrad_complete(model: nn.Module, x: Tensor, target: Tensor, baseline: Ten
     What holds: completeness (output form) on every network, at kinks too; linearity and class sensitivity, since all terms
     are linear in the gradient; implementation invariance, except where constants tie in a maximum: which of them it takes
     does not touch the gradient, but it is the place of a bias. What fails: input invariance (the input term), dummy:
-    features share biases that they have no part in, and sensitivity-n, already for one feature.
+    features share biases that they have no part in (the input term alone, gradient * input, gives them nothing), and
+    sensitivity-n, already for one feature.
 
     Args:
         model: maps [B, *shape] to logits [B, C], in eval mode.
@@ -255,12 +256,16 @@ _SAME = "proved here: the terms of convolutions and of the input stay (in anothe
           for rewrite in ("permute", "rescale", "dead", "never-active", "fuse-linear", "split-linear", "relu-identity")),
         *(holds(f"class-sensitivity/{variant}", on=family, source="proved here: the gradient of the target logit alone")
           for family in _CONVOLUTIONAL for variant in ("other-logits", "logit-permutation")),
-        fails("implementation-invariance/split", on="conv", reason="each channel is brought to [0, 1]: halves count twice"),
+        *(fails(f"implementation-invariance/{rewrite}", on="conv", reason="each channel is brought to 1: it counts twice")
+          for rewrite in ("split", "split-signed")),
         fails("implementation-invariance/batchnorm-folding", on="conv", reason="the sizes of two biases are not that of one"),
         fails("class-sensitivity/parity", on="conv", reason="the sizes of the terms of f and of -f are the same"),
         fails("scale-equivariance", on="conv", reason="each map is brought to [0, 1]"),
         fails("linearity", on="conv", reason="sizes do not add up"),
-        fails("input-invariance/constant", on="conv", reason=_SHIFT),
+        *(fails(f"input-invariance/{kind}", on="conv", reason=_SHIFT) for kind in ("constant", "arbitrary")),
+        *(fails(f"sensitivity-n/{n}", on="conv", reason="sizes, brought to [0, 1], are no differences of outputs")
+          for n in ("1", "n")),
+        fails("dummy", on="conv", reason="a map of a layer is laid over all pixels, also those without influence"),
         fails("completeness/output", on="conv", reason="sizes, brought to [0, 1], do not add up to the output"),
         fails("continuity", on="conv", reason="the gradient jumps where a ReLU opens"),
     ],
@@ -285,8 +290,10 @@ def fullgrad(
     Source: Srinivas and Fleuret 2019, equation 5 and section 4; Khakzar et al. 2020, equation 5. psi is theirs, channel by
     channel; joint=True takes minimum and maximum over all channels of an operation.
 
-    What holds: rewrites that move no bias. What fails: completeness, linearity, scale equivariance; a split unit or one
-    whose bias is in two layers counts twice; parity, the map is even (Khakzar et al. 2020, section 3); input invariance.
+    What holds: rewrites that move no bias. What fails: completeness, sensitivity-n, linearity, scale equivariance; dummy and
+    symmetry, since the maps of layers are laid over all pixels: x1 + x2 + 1/2, the first place of a convolution over three
+    pixels with the kernel (1, 1), has the map (1, 1/2, 0) of its bias; a split unit or one whose bias is in two layers
+    counts twice; parity, the map is even (Khakzar et al. 2020, section 3); input invariance; continuity.
 
     Args:
         model: maps [B, *shape] to logits [B, C], in eval mode.

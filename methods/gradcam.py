@@ -125,13 +125,18 @@ LAST_LAYER = (
     fails("implementation-invariance/max-as-relus", on="vgg", reason=MAXIMA),
     holds("continuity", on="conv", source=FLAT_HEAD),
     holds("continuity", on="gap", source=FLAT_HEAD),
+    fails("continuity", on="vgg", reason=HIDDEN),
 )
 
 
 def _gradcam_claims() -> list[Claim]:
     return [
         *common(),
-        *(holds("implementation-invariance/split", on=family, source=_SHARES) for family in SPATIAL),
+        *(
+            holds(f"implementation-invariance/{rewrite}", on=family, source=_SHARES)
+            for rewrite in ("split", "split-signed")
+            for family in SPATIAL
+        ),
         *(holds("implementation-invariance/chain", on=family, source=_CHAIN) for family in ("conv", "gap")),
         *(holds("scale-equivariance", on=family, source=_RATIO) for family in SPATIAL),
         *LAST_LAYER,
@@ -142,7 +147,6 @@ def _gradcam_claims() -> list[Claim]:
     name="gradcam",
     claims=[
         *_gradcam_claims(),
-        fails("continuity", on="vgg", reason=HIDDEN),
         fails("class-sensitivity/parity", on="conv", reason="where the map of f is positive that of -f is zero"),
         fails("linearity", on="conv", reason="f = x, g = -x: the map of f + g = 0 is 0, the sum of the maps is not"),
         fails("equivalence/cam", on="gap", reason="the class activation map has no ReLU"),
@@ -197,7 +201,6 @@ def gradcam(
         *(holds("linearity", on=family, source=_SIDES) for family in SPATIAL),
         holds("equivalence/cam", on="gap", source="Selvaraju et al. 2017, section 3: df/dA = w / Z"),
         fails("equivalence/gradcam", on="gap", reason="GradCAM cuts negative sums"),
-        fails("continuity", on="vgg", reason=HIDDEN),
         fails("completeness/output", on="conv", reason="weights are means: with a flat head the gradient differs from place "
               "to place (and interpolation keeps no total)"),
     ],
@@ -247,11 +250,13 @@ def _plus_plus(layer: Layer) -> Tensor:
     claims=[
         *common(),
         *LAST_LAYER,
-        fails("implementation-invariance/split", on="conv", reason="the weight g / (2 + g sum A) is not linear in g"),
+        *(fails(f"implementation-invariance/{rewrite}", on="conv", reason="the weight g / (2 + g sum A) is not linear in g")
+          for rewrite in ("split", "split-signed")),
         fails("class-sensitivity/parity", on="conv", reason="only positive gradients count, of f and of -f"),
         fails("class-sensitivity/collapse", on="conv", reason="two logits with one positive part have one map"),
         fails("scale-equivariance", on="conv", reason="the weight g / (2 + g sum A) is not in proportion to g"),
         fails("linearity", on="conv", reason="only positive gradients count"),
+        fails("completeness/output", on="conv", reason="the weights are no gradients, and negative sums are cut"),
     ],
 )  # fmt: skip
 def gradcam_plus_plus(
@@ -265,9 +270,11 @@ def gradcam_plus_plus(
     Source: Chattopadhay et al. 2018, section 3 (the closed form for an exponential of the logit, whose positive factor
     exp(f) is left out); Khakzar et al. 2020, equations 3 and 4.
 
-    What holds: rewrites that permute, rescale or add idle units, input invariance. What fails: splitting a unit, scale
+    What holds: rewrites that permute, rescale or add idle units, input invariance; continuity under a linear head, flat or
+    behind global average pooling: its gradient is constant, and the weights are continuous in the maps. What fails:
+    continuity under a deeper head, whose gradient jumps where its ReLUs open; splitting a unit, with any shares, scale
     equivariance and linearity, since the weights are not linear in the gradient; parity, and logits are told apart by their
-    positive gradients only.
+    positive gradients only; completeness.
 
     Args:
         model: maps [B, *shape] to logits [B, C], in eval mode.

@@ -61,6 +61,7 @@ def _cumulative(name: str, model: nn.Module, x: Tensor, target: Tensor, score: S
 
 _EVEN = "the sizes of the gradients of f and of -f are the same: the map is even"
 _CUT = "only positive gradients count, of f and of -f"
+_PARTS = "proved here: shares of a gradient in [0, 1] have its sign, and sizes that add up to its size"
 _LAMBDA = "shares outside of [0, 1] have sizes that add up to more than the whole"
 _RATIO = "proved here: sizes and positive parts are in proportion to the gradient"
 _JUMPS = "the gradient that reaches an earlier layer jumps where a later ReLU opens"
@@ -73,7 +74,9 @@ def _kin(*, maps: bool) -> list[Claim]:
     return [
         *common(maps=maps),
         *(holds("scale-equivariance", on=family, source=_RATIO) for family in SPATIAL),
-        fails("implementation-invariance/split", on="conv", reason=_LAMBDA),
+        *(holds("implementation-invariance/split", on=family, source=_PARTS) for family in SPATIAL),
+        fails("implementation-invariance/split-signed", on="conv", reason=_LAMBDA),
+        fails("completeness/output", on="conv", reason="positive parts of a logit do not add up to it"),
         *([] if maps else [
             fails("implementation-invariance/rescale", on="conv", reason=_UNSCALED),
             fails("implementation-invariance/never-active", on="conv", reason=_BEHIND),
@@ -108,8 +111,10 @@ def gradcam_pos(
     Where the paper leaves it open, options: a ReLU in the place of the absolute value (absolute=False), and of the mean of
     the gradient in the place of its entries (means=True).
 
-    What holds: rewrites that permute, rescale or add idle units, input invariance, scale equivariance. What fails: a unit
-    split with shares outside of [0, 1], linearity, and class sensitivity: the map is even, f and -f have the same.
+    What holds: rewrites that permute, rescale or add idle units, or split one with shares in [0, 1]; input invariance, scale
+    equivariance; continuity under a linear head, flat or behind global average pooling, whose gradient is constant. What
+    fails: continuity under a deeper head, where the gradient jumps; a unit split with shares outside of [0, 1], linearity,
+    completeness, and class sensitivity: the map is even, f and -f have the same.
 
     Args:
         model: maps [B, *shape] to logits [B, C], in eval mode.
@@ -157,9 +162,11 @@ def gradmid(
     Source: Khakzar et al. 2020, section 3 ("positive aggregation on gradients alone without any weighting"). The paper calls
     the ReLU and the absolute value positive aggregation; absolute=True takes the latter.
 
-    What holds: rewrites that leave gradients at the layer as they are (permute, dead), input invariance, scale equivariance.
-    What fails: rescaled units, and never-active ones, which have a gradient behind their ReLU; a split with shares
-    outside of [0, 1]; parity and linearity; logits are told apart by their positive gradients only.
+    What holds: rewrites that leave gradients at the layer as they are (permute, dead), or share them (a split in [0, 1]);
+    input invariance, scale equivariance; continuity under a linear head, flat or behind global average pooling: there the
+    map is constant. What fails: continuity under a deeper head, where the gradient jumps; rescaled units, and never-active
+    ones, which have a gradient behind their ReLU; a split with shares outside of [0, 1]; parity, linearity, completeness;
+    logits are told apart by their positive gradients only.
 
     Args:
         model: maps [B, *shape] to logits [B, C], in eval mode.

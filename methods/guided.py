@@ -46,13 +46,14 @@ def guided(operation: Operation) -> Any:
 
 RULES: Rules = {
     **dict.fromkeys(LINEAR | BILINEAR | SMOOTH | PIECEWISE | MAXIMA | {"dropout", "batch_norm", "div"}, keep),
-    **dict.fromkeys(("softmax", "log_softmax", "layer_norm"), keep),
+    **dict.fromkeys(("softmax", "log_softmax", "layer_norm", "group_norm", "instance_norm"), keep),
     **dict.fromkeys(("relu", "clamp", "clamp_min", "threshold", "maximum", "max"), guided),
 }
 
 
 _LAYER = "proved here: the gradient that reaches each ReLU, and its sign, stay"
-_SPLIT = "-ReLU(x) = ReLU(x) - 2 ReLU(x) at 1: 0 against 1"
+PARTS = "proved here: lambda g and (1 - lambda) g have the sign of g, so both are cut or none"
+SIGNED = "-ReLU(x) = ReLU(x) - 2 ReLU(x) at 1: 0 against 1"
 _IS_GRADIENT = "proved here: no ReLU, so it is the gradient"
 _SIGNS = "Springenberg et al. 2015, section 3.4: negative gradients are cut at ReLUs"
 
@@ -66,9 +67,11 @@ _SIGNS = "Springenberg et al. 2015, section 3.4: negative gradients are cut at R
         fails("equivalence/gradient", on="functional", reason=_SIGNS),
         *(holds(f"implementation-invariance/{rewrite}", on="any", source=_LAYER)
           for rewrite in ("permute", "rescale", "fuse-linear", "split-linear", "batchnorm-folding", "dead", "never-active")),
-        fails("implementation-invariance/split", on="relu", reason=_SPLIT),
+        holds("implementation-invariance/split", on="any", source=PARTS),
+        fails("implementation-invariance/split-signed", on="relu", reason=SIGNED),
         fails("implementation-invariance/relu-identity", on="relu", reason="x = ReLU(x) - ReLU(-x) for f = -x at 1: -1, 0"),
         fails("implementation-invariance/max-as-relus", on="maximum", reason="-max(a, b) = -b - ReLU(a - b)"),
+        fails("implementation-invariance/nested", on="relu", reason="a unit that others read too becomes two, as in a split"),
         fails("dummy", on="relu", reason="ReLU(x) - ReLU(x) = 0 gets 1"),
         fails("symmetry", on="relu", reason="ReLU(x1) + 2 ReLU(x2) - ReLU(x2) at (1, 1): (1, 2)"),
         holds("input-invariance", on="any", source="Kindermans et al. 2019, section 3.1"),
@@ -90,9 +93,13 @@ def guided_backprop(model: nn.Module, x: Tensor, target: Tensor, baseline: Tenso
 
     Source: Springenberg et al. 2015, section 3.4.
 
-    What holds: rewrites that keep the gradient at each ReLU up to a positive factor; input invariance; without ReLUs it is
-    the gradient. What fails: two ReLUs with outgoing weights of both signs, in place of one, change it (and with it dummy,
-    symmetry, linearity); it tells classes apart only by the positive part of their weights.
+    What holds: rewrites that keep the gradient at each ReLU up to a positive factor, a split with shares in [0, 1] among
+    them; input invariance; without ReLUs it is the gradient. What fails: two ReLUs with outgoing weights of both signs, in
+    place of one, change it (and with it dummy, symmetry, linearity); it tells classes apart only by the positive part of
+    their weights. h = ReLU(h) - ReLU(-h) cuts negative gradients; before a ReLU it changes nothing, since what passes there
+    is positive and ReLU(-h) is off where h > 0. Likewise max(a, b) = b + ReLU(a - b) holds where the maximum's gradient is
+    positive and fails for -max. The two forms of the nested identity agree, (1, 0) at (3, 1), unless others read the
+    inner unit too: then one ReLU becomes two, whose gradients are cut one by one.
 
     Args:
         model: maps [B, *shape] to logits [B, C], in eval mode.

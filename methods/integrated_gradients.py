@@ -332,6 +332,7 @@ def integrated_gradients_min(model: nn.Module, x: Tensor, target: Tensor, baseli
     baseline="mean",
     claims=[
         *_CLAIMS,
+        holds("continuity", on="smooth", source="proved here: an integral of continuous functions"),
         _moves("constant", True, "proved here: the mean of the data moves with the data"),
         _moves("arbitrary", True, "proved here: the mean of the data moves with the data"),
     ],
@@ -341,7 +342,8 @@ def integrated_gradients_mean(model: nn.Module, x: Tensor, target: Tensor, basel
 
     Source: Kindermans et al. 2019, section 3.2 (a reference that is computed from the data).
 
-    What holds: as for `integrated-gradients`; input invariance under arbitrary shifts, since the mean moves with the data.
+    What holds: as for `integrated-gradients`; input invariance under arbitrary shifts, since the mean moves with the data;
+    continuity, unless the mean lies in the hyperplane of a kink.
 
     Args:
         model: maps [B, *shape] to logits [B, C], in eval mode.

@@ -126,7 +126,9 @@ _PROP_3II = "Ancona et al. 2018, Proposition 3 (ii)"
 _RELUS = ("linear", "relu", "relu-nobias", "conv", "residual", "functional", "maxpool", "maximum")
 # (Next to z = 0 the ratio sigmoid(z) / z multiplies the rounding of z: half of the digits are left in single precision.)
 _SMOOTHS = ("smooth(dtype=float64)", "odd-nobias")
-_UNITS = ("permute", "split", "dead", "fuse-linear", "split-linear", "batchnorm-folding", "relu-identity")
+_UNITS = (
+    "permute", "split", "split-signed", "dead", "fuse-linear", "split-linear", "batchnorm-folding", "relu-identity",
+)  # fmt: skip
 
 _AS_GRADIENT = "it equals gradient * input there, which belongs to the function"
 _SIGMOID = "tanh(x) = 2 sigmoid(2x) - 1 at 1: 0.76 against 1.76"
@@ -144,44 +146,47 @@ _EVERYWHERE = (
 )
 
 
-@method(
-    name="lrp-0",
-    claims=[
-        *_EVERYWHERE,
-        *(holds("equivalence/gradient-times-input", on=family, source=_PROP_3I) for family in _RELUS),
-        fails("equivalence/gradient-times-input", on="smooth", reason="tanh(z) / z is not tanh'(z)"),
-        fails("equivalence/gradient-times-input", on="odd-nobias", reason="tanh(z) / z is not tanh'(z)"),
-        *(holds("approximate-completeness", on=family, source=f"{_PROP_3I} and Euler's theorem in input and biases")
-          for family in _RELUS),
-        holds("equivalence/deeplift", on="relu-nobias", source=_PROP_3II),
-        holds("equivalence/deeplift", on="odd-nobias", source=_PROP_3II),
-        fails("equivalence/deeplift", on="smooth", reason="Proposition 3 (ii) needs a(0) = 0 and no bias: the sigmoid"),
-        holds("completeness/output", on="relu-nobias", source="Bach et al. 2015, equation 2: nothing is lost to a bias"),
-        holds("completeness/output", on="odd-nobias", source="Bach et al. 2015, equation 2: nothing is lost to a bias"),
-        holds("completeness/delta", on="relu-nobias", source=f"{_PROP_3II}: f(0) = 0"),
-        holds("completeness/delta", on="odd-nobias", source=f"{_PROP_3II}: f(0) = 0"),
-        holds("completeness/delta", on="linear", source="Ancona et al. 2018, Proposition 4"),
-        fails("completeness/output", on="linear", reason="the bias belongs to no feature"),
-        fails("completeness/delta", on="relu", reason="f = ReLU(x - 1) at x = 2 gives 2, but f(x) - f(0) = 1"),
-        fails("completeness/delta", on="conv", reason=_BIASES),
-        fails("completeness/delta", on="smooth", reason=_BIASES),
-        holds("sensitivity-n", on="linear", source="Ancona et al. 2018, Proposition 4"),
-        fails("sensitivity-n/n", on="relu", reason="biases and interactions (Ancona et al. 2018, Proposition 4)"),
-        *(holds("implementation-invariance", on=f, source=f"proved here: {_AS_GRADIENT}") for f in _RELUS),
-        *(
-            holds(f"implementation-invariance/{rewrite}", on=family, source="proved here: no unit's z or share changes")
-            for rewrite in _UNITS
-            for family in _SMOOTHS
-        ),
-        fails("implementation-invariance/activation-change", on="smooth", reason=_SIGMOID),
-        fails("implementation-invariance/activation-change", on="odd-nobias", reason=_SIGMOID),
-        *(holds("dummy", on=family, source=f"proved here: {_AS_GRADIENT}") for family in _RELUS),
-        *(holds("symmetry", on=family, source=f"proved here: {_AS_GRADIENT}") for family in _RELUS),
-        fails("dummy", on="odd-nobias", reason="tanh(x1) - 2 sigmoid(2 x1) + 1 is zero and gets -1 at x1 = 1"),
-        holds("scale-equivariance", on="any", source="proved here: the relevance that starts is scaled, shares are not"),
-        fails("continuity", on="relu", reason="it is gradient * input, which jumps at kinks"),
-    ],
+LRP_0 = (
+    *_EVERYWHERE,
+    *(holds("equivalence/gradient-times-input", on=family, source=_PROP_3I) for family in _RELUS),
+    fails("equivalence/gradient-times-input", on="smooth", reason="tanh(z) / z is not tanh'(z)"),
+    fails("equivalence/gradient-times-input", on="odd-nobias", reason="tanh(z) / z is not tanh'(z)"),
+    *(holds("approximate-completeness", on=family, source=f"{_PROP_3I} and Euler's theorem in input and biases")
+      for family in _RELUS),
+    holds("equivalence/deeplift", on="relu-nobias", source=_PROP_3II),
+    holds("equivalence/deeplift", on="odd-nobias", source=_PROP_3II),
+    fails("equivalence/deeplift", on="smooth", reason="Proposition 3 (ii) needs a(0) = 0 and no bias: the sigmoid"),
+    holds("completeness/output", on="relu-nobias", source="Bach et al. 2015, equation 2: nothing is lost to a bias"),
+    holds("completeness/output", on="odd-nobias", source="Bach et al. 2015, equation 2: nothing is lost to a bias"),
+    holds("completeness/delta", on="relu-nobias", source=f"{_PROP_3II}: f(0) = 0"),
+    holds("completeness/delta", on="odd-nobias", source=f"{_PROP_3II}: f(0) = 0"),
+    holds("completeness/delta", on="linear", source="Ancona et al. 2018, Proposition 4"),
+    fails("completeness/output", on="linear", reason="the bias belongs to no feature"),
+    fails("completeness/delta", on="relu", reason="f = ReLU(x - 1) at x = 2 gives 2, but f(x) - f(0) = 1"),
+    fails("completeness/delta", on="conv", reason=_BIASES),
+    fails("completeness/delta", on="smooth", reason=_BIASES),
+    holds("sensitivity-n", on="linear", source="Ancona et al. 2018, Proposition 4"),
+    fails("sensitivity-n/n", on="relu", reason="biases and interactions (Ancona et al. 2018, Proposition 4)"),
+    fails("sensitivity-n/1", on="relu-nobias", reason="ReLU(x1 - x2) at (2, 1): 2 for x1, and removing it costs 1"),
+    *(holds("implementation-invariance", on=f, source=f"proved here: {_AS_GRADIENT}") for f in _RELUS),
+    *(
+        holds(f"implementation-invariance/{rewrite}", on=family, source="proved here: no unit's z or share changes")
+        for rewrite in _UNITS
+        for family in _SMOOTHS
+    ),
+    fails("implementation-invariance/activation-change", on="smooth", reason=_SIGMOID),
+    fails("implementation-invariance/activation-change", on="odd-nobias", reason=_SIGMOID),
+    *(holds("dummy", on=family, source=f"proved here: {_AS_GRADIENT}") for family in _RELUS),
+    *(holds("symmetry", on=family, source=f"proved here: {_AS_GRADIENT}") for family in _RELUS),
+    *(fails("symmetry", on=family, reason="tanh(x1) + 2 sigmoid(2 x2) - 1 at (1, 1): 0.76 against 1.76")
+      for family in ("smooth", "odd-nobias")),
+    fails("dummy", on="odd-nobias", reason="tanh(x1) - 2 sigmoid(2 x1) + 1 is zero and gets -1 at x1 = 1"),
+    holds("scale-equivariance", on="any", source="proved here: the relevance that starts is scaled, shares are not"),
+    fails("continuity", on="relu", reason="it is gradient * input, which jumps at kinks"),
 )  # fmt: skip
+
+
+@method(name="lrp-0", claims=LRP_0)
 def lrp_0(model: nn.Module, x: Tensor, target: Tensor, baseline: Tensor | None = None) -> Tensor:
     """Layer-wise relevance propagation without a stabiliser: R_i = sum_j z_ji / z_j R_j, z_ji = w_ji x_i.
 
@@ -194,8 +199,9 @@ def lrp_0(model: nn.Module, x: Tensor, target: Tensor, baseline: Tensor | None =
 
     What holds: on networks of linear layers, ReLU and maxima it is gradient * input (Proposition 3 (i)), biases or not,
     bit for bit where weights are dyadic. Without biases it is complete for any activation, and with a(0) = 0 it is
-    DeepLIFT from zeros (Proposition 3 (ii)). What fails: completeness with biases; for smooth activations it belongs to the
-    implementation, not to the function; input invariance.
+    DeepLIFT from zeros (Proposition 3 (ii)). What fails: completeness with biases; sensitivity-n, where features interact;
+    for smooth activations it belongs to the implementation, not to the function (dummy and symmetry fail too); input
+    invariance; continuity.
 
     Args:
         model: maps [B, *shape] to logits [B, C], in eval mode.
@@ -245,12 +251,20 @@ _ODD_RATIO = "proved here: tanh(z) / (z + eps sign z) is continuous"
         fails("completeness/delta", on="smooth", reason=_BIASES),
         fails("completeness/delta", on="linear", reason=_O_EPS),
         fails("sensitivity-n/n", on="linear", reason=_O_EPS),
+        fails("sensitivity-n/1", on="linear", reason="f = x at 1 gives 1 / (1 + epsilon)"),
+        fails("dummy", on="linear", reason="(x1 + x2) - x2 as two layers at (1, 1): x2 gets epsilon / 2"),
+        fails("symmetry", on="linear", reason="(x1 + x2) - x2 as two layers, plus x2 in one: other layers, other losses"),
         *(
             holds(f"implementation-invariance/{rewrite}", on=family, source=_SAME_LAYERS)
-            for rewrite in ("permute", "split", "dead")
+            for rewrite in ("permute", "split", "split-signed", "dead")
             for family in ("relu", "smooth(dtype=float64)", "conv")
         ),
         holds("implementation-invariance/never-active", on="relu", source=_SAME_LAYERS),
+        *(holds("implementation-invariance/relu-identity", on=family, source=_SAME_LAYERS)
+          for family in ("relu", "smooth(dtype=float64)", "conv")),
+        holds("implementation-invariance/max-as-relus", on="maximum", source=_SAME_LAYERS),
+        fails("implementation-invariance/max-as-relus", on="maxpool", reason=f"a window's entries become layers: {_O_EPS}"),
+        fails("implementation-invariance/nested", on="relu", reason=f"other layers: {_O_EPS}"),
         fails("implementation-invariance/rescale", on="relu", reason=f"2z and z keep other shares: {_O_EPS}"),
         fails("implementation-invariance/fuse-linear", on="relu", reason=f"one layer more or less: {_O_EPS}"),
         fails("implementation-invariance/split-linear", on="relu", reason=f"one layer more or less: {_O_EPS}"),
@@ -280,7 +294,11 @@ def lrp_epsilon(
 
     What holds: as epsilon goes to 0 what holds for lrp-0. For a finite one it is continuous on ReLU and tanh networks
     (with a slope of up to 1 / epsilon), which lrp-0 is not. What fails: each layer keeps the share epsilon / |z|, so
-    completeness, Propositions 3 (i) and (ii), and rewrites that add a layer or scale one hold up to O(epsilon / |z|) only.
+    completeness, Propositions 3 (i) and (ii), dummy and symmetry, and rewrites that add a layer or scale one hold up to
+    O(epsilon / |z|) only: f = x at 1 gives 1 / (1 + eps). Sums and differences outside of layers keep nothing. So linearity
+    holds for networks side by side, as do h = ReLU(h) - ReLU(-h) and max(a, b) = b + ReLU(a - b); written with layers they
+    fail: x + x at 1 is 2 / (1 + eps), 2 x in one layer 4 / (2 + eps), and a maximum in four units (1.977, 0.003) at (2, 1)
+    for epsilon = 0.01, not (2, 0).
 
     Args:
         model: maps [B, *shape] to logits [B, C], in eval mode.

@@ -16,6 +16,9 @@ _SHIFT = "the map is multiplied by the input, which the shift moved (Kindermans 
 _UNITS = "proved here: no unit's contributions change, or all by one positive factor"
 _ORDER = "proved here: a sum does not depend on the order of its terms"
 _TWINS = "x1 and (x1 + x2) - x2 as two layers at (1, 1): (1, 0) against"
+_SUMS = "proved here: sums outside of layers hand on relevance like the gradient, so all of it goes to the largest"
+_PARTS = "proved here: shares in [0, 1] of a contribution have its sign and add up to it"
+_TERMS = "a unit's sum becomes a sum of two layers, each of which shares its own positive contributions"
 _SIGNS = "two units with outgoing weights 2 and -1 in the place of one: only the first counts"
 
 _COMMON = (
@@ -27,13 +30,27 @@ _COMMON = (
       for rewrite in ("permute", "dead")),
     holds("implementation-invariance/relu-identity", on="relu",
           source="proved here: the layer that reads ReLU(h) - ReLU(-h) sees h, and the difference has its own gradient"),
-    fails("implementation-invariance/split", on="relu", reason=_SIGNS),
+    *(holds("implementation-invariance/split", on=family, source=_PARTS)
+      for family in ("relu", "conv", "residual", "smooth")),
+    holds("implementation-invariance/max-as-relus", on="maximum", source=_SUMS),
+    fails("implementation-invariance/split-signed", on="relu", reason=_SIGNS),
     fails("input-invariance/constant", on="any", reason=_SHIFT),
     fails("input-invariance/arbitrary", on="linear", reason=_SHIFT),
     holds("class-sensitivity/other-logits", on="any", source=_LOCAL),
     holds("class-sensitivity/logit-permutation", on="any", source=_LOCAL),
     holds("feature-permutation", on="any", source=_ORDER),
 )  # fmt: skip
+_POOLED = holds(
+    "implementation-invariance/max-as-relus", on="maxpool", source=f"{_SUMS}; a layer that picks one entry keeps it"
+)
+_LOST = fails(
+    "implementation-invariance/max-as-relus",
+    on="maxpool",
+    reason="a layer that picks one entry loses it where it is negative: no positive contribution",
+)
+_LINEAR = holds(
+    "linearity", on="any", source="proved here: side by side each unit keeps its shares, and they are linear in R"
+)
 _SIGNED = tuple(
     fails("class-sensitivity/parity", on=family, reason="positive contributions to -f are negative ones to f")
     for family in ("linear", "relu")
@@ -47,7 +64,9 @@ def _rewritten(ours: str) -> tuple[Claim, ...]:
         fails("implementation-invariance/split-linear", on="linear", reason=f"{_TWINS} {ours}"),
         fails("dummy", on="linear", reason=f"{_TWINS} {ours}"),
         fails("symmetry", on="linear", reason="the mirrored twins of one function (as for dummy)"),
-        fails("sensitivity-n/n", on="linear", reason=f"{_TWINS} {ours}"),
+        *(fails(f"sensitivity-n/{n}", on="linear", reason=f"{_TWINS} {ours}") for n in ("1", "n")),
+        fails("implementation-invariance/batchnorm-folding", on="relu", reason="a normalisation by -1 turns the signs"),
+        fails("implementation-invariance/nested", on="relu", reason=_TERMS),
     )
 
 
@@ -62,6 +81,9 @@ def _rewritten(ours: str) -> tuple[Claim, ...]:
         fails("completeness/output", on="relu", reason="biases keep their share"),
         fails("completeness/delta", on="relu", reason="biases keep their share"),
         holds("scale-equivariance", on="any", source="proved here: c W has c times the contributions, in both sums"),
+        _LINEAR,
+        _POOLED,
+        fails("continuity", on="linear", reason="x1 - x2: its denominator 5/4 x1 - x2 has another zero, (1, 5/4)"),
         fails("equivalence/lrp-0", on="relu", reason="positive weights count more"),
     ],
 )  # fmt: skip
@@ -76,9 +98,17 @@ def lrp_gamma(
 
     Source: Montavon et al. 2019, section 10.2; Khakzar et al. 2020, section 2.
 
-    What holds: completeness without biases; rewrites that permute or rescale units, or add units that do nothing. What fails:
-    whatever writes one function with other signs: layers fused or split, a unit as two of opposite signs; so dummy and
-    symmetry too; parity; input invariance.
+    What holds: completeness without biases; rewrites that permute or rescale units, split them with shares in [0, 1], or add
+    units that do nothing; a feature that has the weight 0 in every layer gets 0. Sums and differences outside of layers hand
+    on relevance as their gradient does, so h = ReLU(h) - ReLU(-h) and max(a, b) = b + ReLU(a - b) change nothing, and
+    linearity holds for networks side by side.
+    What fails: whatever writes one function with other signs: layers fused or split, a unit as two of opposite signs; so
+    dummy and symmetry too. Written with layers the identities above fail as well: x1 + x2 at (2, -1) is (2, -1), from the
+    units ReLU(x) and ReLU(-x) it is (5/3, -2/3); max(x1, x2) at (2, 1) is (2, 0), from four units (11/6, 1/6); x1 - x2 and
+    x2 at (2, 1) add up to (5/3, 1/3), one layer x1 gives (2, 0). The nested identity fails in layers, too:
+    ReLU(ReLU(x1) - 1 - ReLU(x2)) at (3, 1) is (2.143, -0.571), ReLU(ReLU(x1 - 1) - ReLU(x2)) is (2.273, -0.667).
+    Continuity: where contributions of both signs meet, the denominator has zeros at which f is not 0, as for x1 - x2 at
+    (1, 5/4): positive inputs do not prevent it. Parity; input invariance.
 
     Args:
         model: maps [B, *shape] to logits [B, C], in eval mode.
@@ -115,6 +145,7 @@ _EQUAL = "Khakzar et al. 2020, section 2, for inputs >= 0, biases <= 0 and f > 0
 _Z_PLUS = (
     *_COMMON,
     *_SIGNED,
+    _LINEAR,
     holds("completeness/output", on="relu-positive", source=_POSITIVE),
     holds("non-negativity", on="relu-positive", source="proved here: every share is positive, and so is f"),
     fails("non-negativity", on="relu", reason="a negative logit is shared by positive shares"),
@@ -131,6 +162,8 @@ _Z_PLUS = (
     claims=[
         *_Z_PLUS,
         *_rewritten("(1/2, 1/2)"),
+        _LOST,
+        fails("continuity", on="linear", reason="x1 - x2 from (-0, 1) to (0, 1): (0, 0), (-1, 0)"),
         holds("equivalence/z-plus", on="relu-positive", source=_EQUAL),
         holds(f"equivalence/lrp-gamma(gamma={_LARGE})", on="relu-positive", tol=_TO_LARGE,
               source=f"{_EQUAL}, gamma to infinity"),
@@ -148,8 +181,16 @@ def lrp_alpha1_beta0(model: nn.Module, x: Tensor, target: Tensor, baseline: Tens
     Source: Bach et al. 2015, equation 60 with alpha = 1, beta = 0; Khakzar et al. 2020, section 2.
 
     What holds: sum R = f(x), and R >= 0, where inputs are not negative, biases not positive and f > 0; there it is the z-plus
-    rule, excitation backpropagation times f, and the limit of the gamma rule. What fails: class sensitivity (logits
-    with one positive part get one map), parity, completeness elsewhere, every rewrite that changes signs of contributions.
+    rule, excitation backpropagation times f, and the limit of the gamma rule; a unit split with shares in [0, 1]. Sums and
+    differences outside of layers hand on relevance as their gradient does, so max(a, b) = b + ReLU(a - b) changes nothing
+    (from four units it is (3/2, 1/2) at (2, 1), not (2, 0); and a layer that picks one entry of a pooling window loses a
+    negative one), and linearity holds for networks side by side (x1 - x2 and x2 at (2, 1) add up to (1, 1); one layer x1
+    gives (2, 0)).
+    What fails: class sensitivity (logits with one positive part get one map), parity, completeness elsewhere, every rewrite
+    that changes signs of contributions. The two forms of the nested identity agree where a unit is one sum: (1, 0) for both
+    at (3, 1). The rewrite here makes it a sum of two layers; the one that inhibits has no positive contribution and loses
+    its share: (2, 0). Continuity fails where a unit's positive contributions vanish and its output does not: x1 - x2 at
+    (-0, 1) and (0, 1). Where R is at most a multiple of z^+ it is continuous (x >= 0, b <= 0, f >= 0).
 
     Args:
         model: maps [B, *shape] to logits [B, C], in eval mode.
@@ -175,6 +216,8 @@ def lrp_alpha1_beta0(model: nn.Module, x: Tensor, target: Tensor, baseline: Tens
         *_SIGNED,
         *_rewritten("another pair"),
         holds("scale-equivariance", on="any", source="proved here: shares stay, f is scaled"),
+        _LINEAR,
+        _LOST,
         fails("completeness/output", on="relu", reason="a unit without contributions of one sign hands on 2 R or -R"),
         fails("completeness/output", on="linear", reason="a unit without negative contributions hands on 2 R"),
         fails("equivalence/lrp-alpha1-beta0", on="relu", reason="negative contributions count here"),
@@ -218,6 +261,7 @@ def lrp_alpha2_beta1(
     claims=[
         *_Z_PLUS,
         *_rewritten("(1/2, 1/2)"),
+        _POOLED,
         holds("equivalence/lrp-alpha1-beta0", on="relu-positive", source=_EQUAL),
         holds("equivalence/excitation-backprop(from_output=True)", on="relu-positive", source=_EQUAL),
     ],
@@ -231,7 +275,9 @@ def z_plus_rule(model: nn.Module, x: Tensor, target: Tensor, baseline: Tensor | 
 
     Source: Montavon et al. 2017, section 4.2 (the rule for layers behind a ReLU); Khakzar et al. 2020, section 2.
 
-    What holds and what fails: as for lrp-alpha1-beta0, which it is where no layer sees a negative input.
+    What holds and what fails: as for lrp-alpha1-beta0, which it is where no layer sees a negative input. On negative ones,
+    x = ReLU(x) - ReLU(-x) written with layers changes it: x1 + x2 at (2, -1) is (2, -1), from the units ReLU(x) and ReLU(-x)
+    it is (1, 0). With the difference outside of layers, which hands on relevance as its gradient does, nothing changes.
 
     Args:
         model: maps [B, *shape] to logits [B, C], in eval mode.
@@ -253,6 +299,7 @@ def z_plus_rule(model: nn.Module, x: Tensor, target: Tensor, baseline: Tensor | 
     claims=[
         *_COMMON,
         *_rewritten("(1/2, 1/2)"),
+        _POOLED,
         fails("completeness/output", on="relu-positive", reason="probabilities start from 1, not from f"),
         holds("non-negativity", on="relu-positive", source="proved here: a probability"),
         fails("scale-equivariance", on="relu-positive", reason="probabilities start from 1: c f has the map of f"),

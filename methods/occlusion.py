@@ -48,7 +48,8 @@ def occlusion_1(
 
     What holds: sensitivity-1 by definition, on every network and at kinks too; dummy, symmetry, implementation
     invariance; linearity, class sensitivity and continuity; input invariance with a baseline that moves. What fails:
-    completeness, as soon as features interact.
+    completeness, as soon as features interact; input invariance from a baseline that stays (zeros): f = x giv
+    s x, and x + m after a shift.
 
     Args:
         model: maps [B, *shape] to logits [B, C], in eval mode.
@@ -123,7 +124,8 @@ def box_occlusion(
 
     What holds: what speaks of outputs alone: implementation invariance, linearity, class sensitivity, continuity, input
     invariance with a baseline that moves. What fails: neighbours of what matters get its value too, so dummy,
-    completeness and every sensitivity-n; symmetry and feature permutation, since the box knows where features are.
+    completeness and every sensitivity-n; symmetry and feature permutation, since the box knows where features are; input
+    invariance from a baseline that stays (zeros): f = x gives x, and x + m after a shift.
 
     Args:
         model: maps [B, *shape] to logits [B, C], in eval mode.

@@ -60,7 +60,8 @@ _SHIFTED = (
 
 _SIGNAL = (
     *_BOTH,
-    fails("implementation-invariance/split", on="relu", reason="two copies of a unit carry its signal twice"),
+    *(fails(f"implementation-invariance/{rewrite}", on="relu", reason="two copies of a unit carry its signal twice")
+      for rewrite in ("split", "split-signed")),
     fails("implementation-invariance/dead", on="relu", reason="a unit without weight has a covariance with y"),
     fails("dummy", on="linear", reason="a feature without weight has a pattern where it is correlated with one that counts"),
     *(holds("symmetry", on=family, source="proved here: equal columns of the data have equal covariances with any unit")
@@ -71,7 +72,8 @@ _SIGNAL = (
 
 _RELEVANCE = (
     *_BOTH,
-    *(holds("implementation-invariance/split", on=family, source=_SHARE) for family in _ANSWERED),
+    *(holds(f"implementation-invariance/{rewrite}", on=family, source=_SHARE)
+      for rewrite in ("split", "split-signed") for family in _ANSWERED),
     *(holds("implementation-invariance/dead", on=family, source="proved here: w a = 0 where w = 0") for family in _ANSWERED),
     *(holds("class-sensitivity/parity", on=family, source="proved here: w a does not turn with w, f(x) does")
       for family in (*_ANSWERED, "linear")),
@@ -80,7 +82,8 @@ _RELEVANCE = (
     holds("completeness/output", on="linear", source="proved here: w^T a = 1, and no ReLU masks relevance"),
     fails("completeness/output", on="relu", reason="the relevance that reaches an inactive unit is lost"),
     fails("completeness/delta", on="linear", reason="it adds up to f(x), biases included"),
-    fails("sensitivity-n/1", on="linear", reason="it is w a f, not w x: shares of f by covariances"),
+    *(fails(f"sensitivity-n/{n}", on="linear", reason="it is w a f, not w x: shares of f by covariances")
+      for n in ("1", "n")),
     fails("dummy", on="linear", reason="x1 as (x1 + x2) - x2: shares of x1 + x2 by covariance, half of it to x2"),
     fails("symmetry", on="linear", reason="one of two mirrored networks with a layer more: other patterns, other shares"),
 )  # fmt: skip
@@ -152,10 +155,13 @@ def pattern_attribution(
     (see patternnet).
 
     What holds: a^T w = 1, so the relevances of one unit's inputs add up to its own, and on linear networks the map adds up to
-    f(x); input invariance; splitting a unit, and units that are not heard or never active; scale equivariance and parity.
+    f(x); input invariance; splitting a unit, and units that are not heard or never active; scale equivariance and parity; a
+    feature that has the weight 0 in every layer gets 0, since w is a factor of its share.
     What fails: completeness with ReLU, since the relevance that reaches an inactive unit is lost; completeness in the delta
-    form, as biases are shared too; dummy and symmetry, since a layer shares by variances: x1 as (x1 + x2) - x2 gives x2 a
-    share; rewrites that add a layer; linearity.
+    form, as biases are shared too; every sensitivity-n; dummy and symmetry, since a layer shares by variances: x1 as
+    (x1 + x2) - x2 gives x2 a share; rewrites that add a layer; linearity. h = ReLU(h) - ReLU(-h) fails at the input and at
+    the output. Before a ReLU it changes nothing if h has two different positive values in the data: over these ReLU(-h) is 0
+    and gets no share. With fewer, the covariance over all data gives ReLU(-h) a share, which is lost where h > 0.
 
     Args:
         model: maps [B, *shape] to logits [B, C], in eval mode.

@@ -17,6 +17,7 @@ from .rectified import (
     NO_RELU,
     POSITIVE,
     TAU,
+    TURNED,
     WITHOUT_RELU,
     above,
     rectified,
@@ -82,6 +83,7 @@ _BELOW = "a score up to tau is cut"
         *(holds("scale-equivariance", on=family, source=NO_RELU) for family in WITHOUT_RELU),
         fails("equivalence/gradient", on="relu", reason=_BELOW),
         fails("implementation-invariance/split", on="relu", reason=COUNTED),
+        fails("implementation-invariance/split-signed", on="relu", reason=TURNED),
         fails("implementation-invariance/relu-identity", on="relu", reason="an output y = ReLU(y) - ReLU(-y) below tau: 0"),
         fails("implementation-invariance/max-as-relus", on="maximum", reason="a score up to tau is cut, a maximum has none"),
         fails("dummy", on="relu", reason="ReLU(x) - ReLU(x) / 2 - ReLU(x) / 2 = 0 at 1 gets 1"),
@@ -100,9 +102,10 @@ def rectgrad_mod_tau(
 
     Source: Khakzar et al. 2020, section 4 (after equation 7).
 
-    What holds: rewrites that keep the score of each unit; input invariance; the map turns with the sign of the logit. What
-    fails: splitting a unit in two halves that are below the threshold, and with it dummy, symmetry and linearity; scaling the
-    output moves scores across it.
+    What holds: rewrites that keep the score of each unit, h = ReLU(h) - ReLU(-h) before a ReLU among them (ReLU(h) has the
+    score of the unit, ReLU(-h) is off; elsewhere it adds a threshold where there was none); input invariance; the map turns
+    with the sign of the logit. What fails: splitting a unit, with any shares, into parts on the other side of the threshold,
+    and with it dummy, symmetry and linearity; scaling the output moves scores across it.
 
     Args:
         model: maps [B, *shape] to logits [B, C], in eval mode.
@@ -145,10 +148,11 @@ _ANOTHER = "another unit of the layer, with the score 0, moves the percentile"
 @method(
     name="rectgrad-percentile",
     claims=[
-        *(claim for claim in (*COMMON, *POSITIVE) if claim.variant not in ("dead", "never-active", "collapse")),
+        *(claim for claim in POSITIVE if claim.variant not in ("dead", "never-active", "collapse")),
         holds("scale-equivariance", on="any", source="proved here: c > 0 keeps the order of the scores"),
         fails("equivalence/guided-backprop", on="relu", reason="positive scores are dropped, too, and negative ones kept"),
         fails("implementation-invariance/split", on="relu", reason="two units of half the score, in place of one"),
+        fails("implementation-invariance/split-signed", on="relu", reason="two units of other scores, in place of one"),
         fails("implementation-invariance/dead", on="relu", reason=_ANOTHER),
         fails("implementation-invariance/never-active", on="relu", reason=_ANOTHER),
         fails("symmetry", on="relu", reason="a unit of one feature is two units with half of the score for the other"),

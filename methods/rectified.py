@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from ..claims import Claim, fails, holds, method
 from ..errors import UsageError
 from .engine import modified_gradient, on_gradient, replaced
+from .guided import PARTS, SIGNED, rectifies
 from .guided import RULES as GUIDED
-from .guided import rectifies
 from .passes import Operation, Rules
 
 RECTIFIERS = ("relu", "clamp", "clamp_min", "threshold", "maximum", "max")
@@ -101,7 +101,8 @@ def where_scores_count(claims: Iterable[Claim]) -> list[Claim]:
         fails("equivalence/gradient", on="relu", reason="max(g, 0) passes inactive ReLUs too, and cuts negative gradients"),
         fails("equivalence/guided-backprop", on="relu", reason="inactive ReLUs pass the gradient, too"),
         holds("implementation-invariance/relu-identity", on="any", source="proved here: max(g, 0) - max(-g, 0) = g"),
-        fails("implementation-invariance/split", on="relu", reason="-ReLU(x) = ReLU(x) - 2 ReLU(x) at 1: 0 against 1"),
+        holds("implementation-invariance/split", on="any", source=PARTS),
+        fails("implementation-invariance/split-signed", on="relu", reason=SIGNED),
         fails("implementation-invariance/never-active", on="relu", reason="an inactive unit is heard: 1 becomes 2"),
         fails("implementation-invariance/max-as-relus", on="maximum", reason="b + ReLU(a - b) passes a's share where a < b"),
         fails("dummy", on="relu", reason="ReLU(x) - ReLU(x) = 0 gets 1"),
@@ -165,7 +166,8 @@ POSITIVE = (
     claims=[
         *POSITIVE,
         holds("equivalence/guided-backprop", on="any", source="proved here: a g > 0 iff the unit is active and g > 0"),
-        fails("implementation-invariance/split", on="relu", reason="-ReLU(x) = ReLU(x) - 2 ReLU(x) at 1: 0 against 1"),
+        holds("implementation-invariance/split", on="any", source=PARTS),
+        fails("implementation-invariance/split-signed", on="relu", reason=SIGNED),
         fails("symmetry", on="relu", reason="ReLU(x1) + 2 ReLU(x2) - ReLU(x2) at (1, 1): (1, 2)"),
         holds("scale-equivariance", on="any", source="proved here: a g > 0 iff c a g > 0 for c > 0"),
     ],
@@ -203,6 +205,7 @@ def rectgrad(
 
 
 COUNTED = "ReLU(x) = ReLU(x) / 2 + ReLU(x) / 2 at 1: the halves are below tau, 1 becomes 0"
+TURNED = "0.4 ReLU(x) = 0.8 ReLU(x) - 0.4 ReLU(x) at 1: a score is below tau, twice of it is not"
 ABSOLUTE = "at x = 0.4 a score of 0.4 is below tau, and twice of it is not: 0 and 2"
 
 
@@ -212,6 +215,7 @@ ABSOLUTE = "at x = 0.4 a score of 0.4 is below tau, and twice of it is not: 0 an
         *POSITIVE,
         fails("equivalence/guided-backprop", on="relu", reason="positive scores up to tau are cut, too"),
         fails("implementation-invariance/split", on="relu", reason=COUNTED),
+        fails("implementation-invariance/split-signed", on="relu", reason=TURNED),
         fails("symmetry", on="relu", reason="a unit of one feature is two units with half of the score for the other"),
         fails("scale-equivariance", on="relu", reason=ABSOLUTE),
         *(holds("scale-equivariance", on=family, source=NO_RELU) for family in WITHOUT_RELU),
@@ -227,8 +231,9 @@ def rectgrad_tau(
     Source: Khakzar et al. 2020, equation 7; Kim et al. 2019.
 
     What holds: rewrites that keep the score of each unit (order, scale, layers without ReLU, units that are not heard or
-    never active); input invariance. What fails besides what fails for guided-backprop: splitting a unit in two halves, each
-    of which is below the threshold; scaling the output moves scores across it.
+    never active; h = ReLU(h) - ReLU(-h) before a ReLU, where ReLU(h) has the score of the unit and ReLU(-h) is off); input
+    invariance. What fails besides what fails for guided-backprop: splitting a unit, with any shares, into parts on the other
+    side of the threshold; scaling the output moves scores across it.
 
     Args:
         model: maps [B, *shape] to logits [B, C], in eval mode.

@@ -171,7 +171,10 @@ _SHIFT = "z_ji = w_ji x_i has the input as a factor, which the shift moved (Kind
         holds("completeness/output", on="odd-nobias(magnitude=ordinary)", tol=_ABSORBED, source=_EULER),
         holds("completeness/delta", on="odd-nobias(magnitude=ordinary)", tol=_ABSORBED, source=f"{_EULER}; f(0) = 0"),
         holds("implementation-invariance/permute", on="relu", source=f"{_SUM} the order of the units"),
-        holds("implementation-invariance/split", on="relu", source=f"{_SUM} that w a = (s w) a + (1 - s) w a"),
+        *(
+            holds(f"implementation-invariance/{kind}", on="relu", source=f"{_SUM} that w a = (s w) a + (1 - s) w a")
+            for kind in ("split", "split-signed")
+        ),
         holds("implementation-invariance/dead", on="relu", source=f"{_SUM} a unit with w_ji = 0"),
         holds("implementation-invariance/never-active", on="relu", source=f"{_SUM} a unit with x_i = 0"),
         fails("implementation-invariance/rescale", on="relu", reason=_ABSORBS),
@@ -231,6 +234,7 @@ _ON_UNITS = (
     "permute",
     "rescale",
     "split",
+    "split-signed",
     "relu-identity",
     "split-linear",
     "batchnorm-folding",

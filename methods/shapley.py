@@ -58,7 +58,8 @@ def shapley(
     its group.
 
     What holds: completeness, dummy, symmetry, linearity in the model (which together determine it), implementation
-    invariance, continuity. What fails: sensitivity-n for n < N, as soon as features interact.
+    invariance, continuity; input invariance with a baseline that moves. What fails: sensitivity-n for n < N, as soon as
+    features interact; input invariance from a baseline that stays (zeros): f = x gives x, and x + m after a shift.
 
     Args:
         model: maps [B, *shape] to logits [B, C], in eval mode.

@@ -26,8 +26,10 @@ paper; n_samples = 50 and sigma = 0.15 are its choices. The baseline, where the 
 
 What holds: what holds for the base at every point and speaks of one input or of sums of models: with the same noise,
 dummy, implementation invariance, class-sensitivity, linearity. A constant shift moves neither the noise nor its scale.
-What fails: completeness (it holds for the mean output over the noise, not for f(x)), symmetry at finitely many samples,
-and input invariance under an arbitrary shift, which changes the range that the noise is relative to.
+What fails: completeness and sensitivity-n (what the base has of them is true of the mean output over the noise, not of
+f(x)), symmetry at finitely many samples, continuity (where one of the copies crosses a kink at which the base jumps, the
+mean jumps by 1/n_samples of it; only its expectation is smooth), and input invariance under an arbitrary shift, which
+changes the range that the noise is relative to (a sigma in units of the input would not).
 
 Args:
     model: maps [B, *shape] to logits [B, C], in eval mode.
@@ -134,6 +136,11 @@ def over_gradient(gradient: Method) -> Method:
             *made.claims,
             holds("equivalence/gradient", on="linear", source=f"proved here: {mean}"),
             fails("equivalence/gradient", on="relu", reason="the noise carries some copies over kinks"),
+            *(
+                fails(axiom, on="linear", reason="it is a mean of gradients: f = x at 2 gives 1, and f(2) - f(0) is 2")
+                for axiom in ("completeness/delta", "sensitivity-n/1", "sensitivity-n/n")
+            ),
+            fails("continuity", on="relu", reason="the mean jumps where one of the noisy copies crosses a kink"),
             fails("symmetry", on="relu", reason="the noise of the two features differs at finitely many samples"),
             fails("symmetry", on="smooth", reason="the noise of the two features differs at finitely many samples"),
             fails(

@@ -72,7 +72,9 @@ def _shape(layer: Mapping[str, Any], inputs: list[Shape]) -> Shape:
     if kind == "permute" and len(first) == 1 and len(layer["order"]) == first[0]:
         return first
     if kind in ("conv1d", "conv2d", "conv3d"):
-        channels, _, *window = shape_of(layer["weight"])
+        channels, own, *window = shape_of(layer["weight"])
+        if own * layer.get("groups", 1) != first[0] or channels % layer.get("groups", 1):
+            return None
         return _windowed(layer, first, window, {"weight", "bias"}, channels)
     if kind in ("maxpool1d", "maxpool2d", "avgpool1d", "avgpool2d"):
         size = layer.get("kernel_size", layer.get("kernel"))

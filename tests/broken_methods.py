@@ -235,16 +235,37 @@ def sees_order_of_units(model, x, target, baseline=None):
     return _gradient(model, x, target) * (1 + sum(ranks))
 
 
+class _Rule(torch.autograd.Function):
+    """The output of an activation as it is; what goes back to its input is rule(gradient, z, a)."""
+
+    @staticmethod
+    def forward(ctx, x, z, a, rule):
+        ctx.rule, ctx.seen = rule, (z, a)
+        return a.clone()
+
+    @staticmethod
+    def backward(ctx, g):
+        return ctx.rule(g, *ctx.seen), None, None, None
+
+
 def _by_rule(model: nn.Module, x: Tensor, target: Tensor, rule: Callable[[Tensor, Tensor, Tensor], Tensor]) -> Tensor:
-    """Backpropagation in which activation modules pass back rule(gradient, input, output)."""
-    seen: dict[nn.Module, tuple[Tensor, Tensor]] = {}
+    """Backpropagation in which activation modules pass back rule(gradient, input, output).
+
+    The input is read after the call, so a module that works in place has overwritten it by then.
+    """
+    before: dict[nn.Module, Tensor] = {}
+
+    def copied(module, inputs):
+        before[module] = inputs[0]
+        return (inputs[0].clone(),)
+
+    def replaced(module, inputs, output):
+        return _Rule.apply(before[module], inputs[0].detach(), output.detach(), rule)
+
     handles = []
     for module in model.modules():
         if isinstance(module, nn.ReLU | nn.Tanh | nn.Sigmoid | nn.Softplus | nn.GELU):
-            handles += [
-                module.register_forward_hook(lambda m, i, o: seen.__setitem__(m, (i[0].detach(), o.detach()))),
-                module.register_full_backward_hook(lambda m, _, g: (rule(g[0], *seen[m]),)),
-            ]
+            handles += [module.register_forward_pre_hook(copied), module.register_forward_hook(replaced)]
     try:
         return _gradient(model, x, target)
     finally:

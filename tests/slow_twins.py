@@ -39,6 +39,19 @@ CURVED = {"mul", "div", "matmul", "softmax", "logsoftmax", "layernorm", "groupno
 }
 
 
+ELEMENTWISE = {*SLOPES, *MORE, "prelu"}
+
+
+def curve(layer: Layer, z: float, unit: int) -> tuple[float, float]:
+    """Value and slope of an activation at z; of a PReLU each unit [on the first axis] may have a slope of its own."""
+    if layer.kind in SLOPES:
+        return SLOPES[layer.kind](z)
+    if layer.kind == "prelu":
+        weight = layer["weight"]
+        layer = Layer("leakyrelu", slope=float(weight[unit if len(weight) > 1 else 0]))
+    return MORE[layer.kind](layer, z)
+
+
 def _logistic(z: float) -> float:
     return 1 / (1 + math.exp(-z))
 
@@ -70,9 +83,20 @@ def windows(layer: Layer, sizes: tuple[int, ...], kernel: tuple[int, ...], strid
     return [_places(s, k, stride, padding, dilation) for s, k in zip(sizes, kernel, strict=True)]
 
 
+def whole_kernel(layer: Layer) -> np.ndarray:
+    """The weights [out, in, *kernel] of a convolution, with zeros between channels of different groups."""
+    weight, groups = layer["weight"], layer.get("groups", 1)
+    own, units = weight.shape[1], len(weight) // groups
+    whole = np.zeros((len(weight), own * groups, *weight.shape[2:]))
+    for unit in range(len(weight)):
+        first = unit // units * own
+        whole[unit, first : first + own] = weight[unit]
+    return whole
+
+
 def _conv(layer: Layer, value: np.ndarray, slope: np.ndarray) -> Pair:
     """Entry by entry of the kernel: its weights times what it lies on, at all places."""
-    weight, bias, padding = layer["weight"], layer.get("bias"), layer.get("padding", 0)
+    weight, bias, padding = whole_kernel(layer), layer.get("bias"), layer.get("padding", 0)
     axes = windows(layer, value.shape[1:], weight.shape[2:], layer.get("stride", 1))
     around = [(0, 0), *[(padding, padding)] * (value.ndim - 1)]
     value, slope = np.pad(value, around), np.pad(slope, [*around, (0, 0)])
@@ -136,27 +160,29 @@ def _layernorm(layer: Layer, value: np.ndarray, slope: np.ndarray) -> Pair:
 
 
 def _each(layer: Layer, value: np.ndarray, slope: np.ndarray, chosen: list[object]) -> Pair:
-    """An activation with settings, entry by entry; of a PReLU each unit [on the first axis] may have a slope of its own."""
+    """An activation, entry by entry."""
     out, slopes = np.zeros(value.shape), np.zeros(value.shape)
     for at in np.ndindex(*value.shape):
-        own = layer
-        if layer.kind == "prelu":
-            weight = layer["weight"]
-            own = Layer("leakyrelu", slope=float(weight[at[0] if len(weight) > 1 else 0]))
-        out[at], slopes[at] = MORE[own.kind](own, float(value[at]))
-        if layer.kind not in ("elu", "silu", "exp"):
+        out[at], slopes[at] = curve(layer, float(value[at]), at[0])
+        if layer.kind == "elu":  # bent at 0: its second derivative jumps there
+            chosen.append(bool(value[at] > 0))
+        elif layer.kind not in CURVED:
             chosen.append(slopes[at])
     return out, slopes[..., None] * slope
+
+
+def averaged(layer: Layer, sizes: tuple[int, ...]) -> list[list[list[int]]]:
+    """For each axis, for each place of the output, the places that an average pooling reads; some lie in the padding."""
+    if layer.kind.startswith("adaptive"):
+        n = layer["size"]
+        return [[list(range(p * s // n, -(-(p + 1) * s // n))) for p in range(n)] for s in sizes]
+    return windows(layer, sizes, (layer["kernel"],) * len(sizes), layer.get("stride", layer["kernel"]))
 
 
 def _avgpool(layer: Layer, value: np.ndarray, slope: np.ndarray) -> Pair:
     """The mean over windows, the padding counted as zeros, or over parts of nearly equal size."""
     sizes = value.shape[1:]
-    if layer.kind.startswith("adaptive"):
-        n = layer["size"]
-        axes = [[list(range(p * s // n, -(-(p + 1) * s // n))) for p in range(n)] for s in sizes]
-    else:
-        axes = windows(layer, sizes, (layer["kernel"],) * len(sizes), layer.get("stride", layer["kernel"]))
+    axes = averaged(layer, sizes)
     shape = (len(value), *(len(axis) for axis in axes))
     out, out_slope = np.zeros(shape), np.zeros((*shape, slope.shape[-1]))
     for at in np.ndindex(*shape):
@@ -230,13 +256,7 @@ def step(layer: Layer, inputs: list[Pair], pattern: list[object]) -> Pair:
         return _conv(layer, a, da)
     if kind.startswith("maxpool"):
         return _maxpool(layer, a, da, pattern)
-    if kind in SLOPES:
-        pairs = [SLOPES[kind](float(z)) for z in a.reshape(-1)]
-        if kind == "relu":
-            pattern += [s for _, s in pairs]
-        out, slopes = (np.array(part).reshape(a.shape) for part in zip(*pairs, strict=True))
-        return out, slopes[..., None] * da
-    if kind in MORE or kind == "prelu":
+    if kind in ELEMENTWISE:
         return _each(layer, a, da, pattern)
     if kind == "amax":
         return _amax(layer["axis"] - 1, a, da, pattern)
@@ -338,7 +358,7 @@ def pieces(network: Network, x: np.ndarray, start: np.ndarray) -> list[tuple[flo
     open_, done = [(0.0, 1.0)], []
     while open_:
         a, b = open_.pop()
-        if pattern[a] == pattern[b] or b - a < 2.0**-44:
+        if pattern[a] == pattern[b] or b - a < 2.0**-48:
             done.append((a, b))
             continue
         middle = (a + b) / 2
@@ -356,8 +376,6 @@ def integrated_gradients(network: Network, x: np.ndarray, target: int, start: np
         parts = 8 if curved and b - a > 0.1 else 1  # smooth networks are one piece
         for p in range(parts):
             low, width = a + p * (b - a) / parts, (b - a) / parts
-            if width < 1e-12:
-                continue
             for node, weight in zip(nodes, weights, strict=True):
                 point = start + (low + width * (node + 1) / 2) * (x - start)
                 total += weight / 2 * width * gradient(network, point, target)

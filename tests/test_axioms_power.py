@@ -74,7 +74,10 @@ POWER = {
     ),
     "implementation-invariance/permute": Row("sees_first_unit:relu sees_order_of_units:smooth", "occlusion-1:relu"),
     "implementation-invariance/rescale": Row("sees_all_weights:conv sees_activations:relu", "gradient:relu-nobias"),
-    "implementation-invariance/split": Row("guided:relu counts_parameters:smooth", "gradient:any"),
+    "implementation-invariance/split": Row(
+        "counts_parameters:smooth sees_all_weights:relu", "gradient:any guided-backprop:any"
+    ),
+    "implementation-invariance/split-signed": Row("guided:relu counts_parameters:smooth", "gradient:any"),
     # Guided backpropagation needs an input of the other sign; its witnesses keep a feature that is not needed.
     "implementation-invariance/relu-identity": Row(
         "counts_modules:product guided:relu", "integrated-gradients:relu", features=4
@@ -105,14 +108,16 @@ POWER = {
     # A feature that is read and cancelled takes a network, a second one and its rewritten copy; guided backpropagation
     # needs an input of the other sign besides, and keeps a feature that is not needed.
     "dummy": Row(
-        "spreads_over_all:relu guided:relu output_over_input:odd-nobias:400",
+        "spreads_over_all:relu guided:relu output_over_input:smooth:400",
         "integrated-gradients:any",
         layers=6,
         features=4,
     ),
     # Two mirror images of one network.
     "symmetry": Row(
-        "weighs_by_position:smooth flips_the_first_sign:linear guided:relu", "occlusion-1:linear gradient:any", layers=4
+        "weighs_by_position:smooth flips_the_first_sign:linear guided:relu:400",
+        "occlusion-1:linear gradient:any",
+        layers=4,
     ),
     "class-sensitivity/parity": Row(
         "forgets_the_sign:linear guided:relu explains_the_softmax:smooth", "gradient:any integrated-gradients:relu"
@@ -223,7 +228,8 @@ def test_a_broken_method_is_refuted(axiom: str, method: str, family: str, exampl
     found, variant, case = read_case(witness)
     again, _, _ = evaluate(found, variant, as_method(BROKEN[method]), case, None, "cpu", None)
     assert again.violated
-    assert again.residual == figures["residual"]
+    if axiom != "repeat-determinism":  # where the answer differs from call to call
+        assert again.residual == figures["residual"]
 
 
 @pytest.mark.parametrize(("axiom", "method", "family"), PASSED, ids=ids(PASSED))

@@ -34,6 +34,12 @@ def test_a_claim_says_where_it_comes_from(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", BUILTIN)
+def test_a_claim_is_made_once(name: str) -> None:
+    made = [(claim.axiom, claim.on) for claim in BUILTIN[name].claims]
+    assert sorted(set(made)) == sorted(made)
+
+
+@pytest.mark.parametrize("name", BUILTIN)
 def test_every_claimed_failure_is_shown_by_its_witness(name: str) -> None:
     cells = [
         cell for cell in plan([BUILTIN[name]], Selection()) if cell.claim is not None and cell.claim.kind == "fails"

@@ -178,7 +178,7 @@ REFUSED_FORMS: dict[str, Forward] = {
             "round": torch.round, "floor": torch.floor, "remainder": lambda h: h % 2, "floor division": lambda h: h // 2,
             "prod": lambda h: h * h.prod(1, keepdim=True), "logsumexp": lambda h: h + h.logsumexp(1, keepdim=True),
             "erfinv": lambda h: torch.erfinv(h / 100), "median": lambda h: h + h.median(1, keepdim=True).values,
-            "instance norm": lambda h: F.instance_norm(h[:, None])[:, 0], "glu": lambda h: F.glu(torch.cat([h, h], 1)),
+            "glu": lambda h: F.glu(torch.cat([h, h], 1)),
         }.items()
     },
 }  # fmt: skip
@@ -203,6 +203,14 @@ def test_modules_that_hide_their_operations_are_refused(name: str, what: str) ->
 @pytest.mark.parametrize("what", REFUSED_FORMS)
 def test_what_cannot_be_followed_is_refused(name: str, what: str) -> None:
     assert_refused(name, Net(REFUSED_FORMS[what]))
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "guided-backprop"])
+def test_instance_normalisation_has_a_rule_for_gradients_alone(name: str) -> None:
+    model = Net(lambda x: logits(F.instance_norm(hidden(x)[:, None])[:, 0]))
+    assert_refused(name, model)
+    guided, gradient = (get_method(other)(model, X, TARGET) for other in ("guided-backprop", "gradient"))
+    assert torch.equal(guided, gradient)
 
 
 @pytest.mark.parametrize("name", NAMES)

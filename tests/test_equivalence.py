@@ -48,7 +48,7 @@ def drawn(method: Method, other: str, seed: int = 0) -> Case:
         ("deeplift", "gradient-times-input", "linear"),
         ("integrated-gradients", "occlusion-1", "linear"),
         ("lrp-0", "gradient-times-input", "maximum"),
-        ("gradient-times-input", "lrp-epsilon(epsilon=1e-13)", "linear"),
+        ("gradient-times-input", "lrp-epsilon(epsilon=1e-13)", "linear(magnitude=ordinary)"),
     ],
 )
 def test_equal_methods_pass(method: str, other: str, family: str) -> None:

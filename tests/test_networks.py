@@ -88,7 +88,8 @@ def test_a_positive_network_reads_and_gives_what_is_positive(kinks: str, data: A
 @DRAWING
 @given(data=st.data())
 def test_the_maxima_of_blocks_of_convolutions_have_no_ties_but_of_zeros(data: Any) -> None:
-    case = Setting(Small(data.draw), FAMILIES["vgg"]).base()
+    # (of tiny inputs the ladder's steps are shorter than its biases)
+    case = Setting(Small(data.draw), FAMILIES["vgg"], fixed={"magnitude": "ordinary"}).base()
     assert isinstance(case.network, Network)
     x = torch.tensor(case.x)
     computed = values(case.network, x)

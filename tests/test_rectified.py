@@ -60,7 +60,7 @@ def test_a_method_equals_its_twin(name: str, family: str) -> None:
         case = Setting(Small(data.draw), FAMILIES[family]).base()
         assert isinstance(case.network, Network)
         assume(not on_kink(case.network, torch.tensor(case.x)))
-        assert _gap(name, case.network, case.x, case.target) < 1e-9
+        assert _gap(name, case.network, case.x[:2], case.target[:2]) < 1e-9
 
     check()
 

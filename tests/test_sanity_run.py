@@ -472,6 +472,17 @@ if __name__ == "__main__":
 """
 
 
+def wait_until_gone(group: int) -> None:
+    """Return when no process of the group is left; fails after half a minute."""
+    for _ in range(150):
+        try:
+            os.killpg(group, 0)
+        except ProcessLookupError:
+            return
+        time.sleep(0.2)
+    pytest.fail("processes are left")
+
+
 @pytest.mark.slow
 def test_ctrl_c_ends_the_workers_and_keeps_what_is_finished(tmp_path: Path) -> None:
     """As a terminal sends it: to the process and its workers at once."""

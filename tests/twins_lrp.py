@@ -6,8 +6,9 @@ from collections.abc import Callable
 
 import numpy as np
 from attribcheck.axioms.networks.spec import Network
+from attribcheck.errors import Unsupported
 
-from .slow_twins import SLOPES, forward, matrix
+from .slow_twins import ELEMENTWISE, forward, matrix
 
 Share = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
 """(matrix [out, in], input [in], bias [out]) -> k [out, in]: input i takes x_i k_ji of the relevance of unit j."""
@@ -83,7 +84,10 @@ def relevance(
     first: Share | None = None,
     start: Callable[[float], float] = lambda f: 1.0,
 ) -> np.ndarray:
-    """The map [*shape]; g = relevance over value is what goes down, and relevance itself into the input's own layers."""
+    """The map [*shape]; g = relevance over value is what goes down, and relevance itself into the input's own layers.
+
+    Unsupported where a value is 0 and its relevance is not, as behind a sigmoid.
+    """
     values = forward(network, x)
     matrices = {
         call.value: matrix(network.layers[call.layer], [values[name] for name in call.inputs]) for call in network.calls
@@ -99,13 +103,15 @@ def relevance(
         layer, w = network.layers[call.layer], matrices[call.value]
         into = np.concatenate([values[name].reshape(-1) for name in call.inputs])
         out = values[call.value].reshape(-1)
-        if layer.kind == "linear" or layer.kind.startswith("conv"):
-            share = conv if conv is not None and layer.kind != "linear" else dense
+        if layer.kind in ("linear", "batchnorm") or layer.kind.startswith("conv"):
+            share = conv if conv is not None and layer.kind.startswith("conv") else dense
             if first is not None and call.inputs[0] in moved:
                 relevant += (g[call.value] * out) @ first(w, into, out - w @ into) @ moved[call.inputs[0]]
                 continue
             down = (g[call.value] * out) @ share(w, into, out - w @ into)
-        elif layer.kind in SLOPES and layer.kind != "relu":
+        elif layer.kind in ELEMENTWISE - {"relu"}:
+            if ((into == 0) & (out != 0) & (g[call.value] != 0)).any():
+                raise Unsupported("relevance over value is infinite")
             slope = [a / z if z else d for a, z, d in zip(out, into, np.diag(w), strict=True)]
             down = g[call.value] * np.array(slope)
         else:

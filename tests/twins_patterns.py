@@ -16,6 +16,10 @@ from .twins_rectified import matrices
 Where = list[tuple[int, tuple[int, ...]] | None]
 """What a unit reads: for each weight the number of the input and the index in there, None where it is padding."""
 
+# What the documentation of the methods takes as equal, and as zero.
+DIGITS = float(np.finfo(float).eps) ** (1 / 3)
+
+_AVERAGES = ("avgpool1d", "avgpool2d", "adaptiveavgpool1d", "adaptiveavgpool2d")
 _ROUTES = ("flatten", "transpose", "select", "slice")
 
 
@@ -31,14 +35,24 @@ def _places(
         elif kind.startswith("conv"):
             weights = layer["weight"][out[0]]
             axes = slow_twins.windows(layer, x.shape[1:], weights.shape[1:], layer.get("stride", 1))
+            first = out[0] // (len(layer["weight"]) // layer.get("groups", 1)) * len(weights)
             reads: Where = []
             for c, *tap in np.ndindex(*weights.shape):
-                at = (c, *(axis[p][k] for axis, p, k in zip(axes, out[1:], tap, strict=True)))
+                at = (first + c, *(axis[p][k] for axis, p, k in zip(axes, out[1:], tap, strict=True)))
                 inside = all(0 <= a < size for a, size in zip(at, x.shape, strict=True))
                 reads.append((0, at) if inside else None)
             yield out, out[0], reads, weights.reshape(-1)
         elif kind == "add":
             yield out, out, [(0, out), (1, out)], np.ones(2)
+        elif kind in _AVERAGES:
+            axes = slow_twins.averaged(layer, x.shape[1:])
+            if any(
+                sorted(itertools.chain(*axis)) != list(range(size))
+                for axis, size in zip(axes, x.shape[1:], strict=True)
+            ):
+                raise Unsupported("sets of entries overlap, or leave some out, or reach into the padding")
+            box = list(itertools.product(*(axis[p] for axis, p in zip(axes, out[1:], strict=True))))
+            yield out, out, [(0, (out[0], *at)) for at in box], np.full(len(box), 1 / len(box))
         elif kind == "gap":
             channel = [(0, (out[0], *at)) for at in np.ndindex(*x.shape[1:])]
             yield out, out, list(channel), np.full(len(channel), 1 / len(channel))
@@ -60,18 +74,17 @@ def _rectified(network: Network, value: str) -> bool:
 
 
 def pattern(xs: np.ndarray, ys: np.ndarray, w: np.ndarray, positive: bool, printed: bool = False) -> np.ndarray | None:
-    """a = cov / w^T cov of inputs xs [S, n] and outputs ys [S]; None where that is 0 / 0 (or w^T cov is zero)."""
+    """a = cov / w^T cov of inputs xs [S, n] and outputs ys [S]; None where outputs are equal, or w^T cov is zero."""
     chosen = [s for s in range(len(ys)) if not positive or ys[s] > 0]
     if not chosen:
         return None
     n = len(chosen)
-    xy = sum(xs[s] * ys[s] for s in chosen) / n
-    mean_x = sum(xs[s] for s in chosen) / n
     mean_y = sum(ys) / len(ys) if printed and positive else sum(ys[s] for s in chosen) / n
-    covariance = xy - mean_x * mean_y
-    size = np.abs(w) @ (np.abs(xy) + np.abs(mean_x * mean_y))
+    if max(abs(ys[s] - mean_y) for s in chosen) <= DIGITS * max(abs(ys[s]) for s in chosen):
+        return None
+    covariance = sum(xs[s] * (ys[s] - mean_y) for s in chosen) / n  # E[xy] - E[x] m, also as printed
     length = float(w @ covariance)
-    return None if abs(length) <= 1e-13 * size else covariance / length
+    return None if abs(length) <= DIGITS * (np.abs(w) @ np.abs(covariance)) else covariance / length
 
 
 def attributed(
@@ -83,8 +96,11 @@ def attributed(
     reaching[network.output][target] = here[network.output][target]
     for call in reversed(network.calls):
         layer, g = network.layers[call.layer], reaching[call.value]
-        if layer.kind in ("linear", "conv1d", "conv2d", "add", "gap", "mean"):
+        if layer.kind in ("linear", "conv1d", "conv2d", "conv3d", "add", "gap", "mean", *_AVERAGES):
             _through_units(network, call, here, there, reaching, relevance, printed)
+        elif layer.kind == "batchnorm":  # a unit with one input, whose pattern is 1 / c whatever the data
+            c = (layer["weight"] / np.sqrt(layer["var"] + layer["eps"])).reshape(-1, *[1] * (g.ndim - 1))
+            reaching[call.inputs[0]] += np.where(c == 0, 0, g if relevance else g / np.where(c == 0, 1, c))
         elif layer.kind in ("relu", "maximum", "maxpool1d", "maxpool2d", "amax", *_ROUTES):
             for name, slopes in zip(call.inputs, matrices(layer, [here[n] for n in call.inputs]), strict=True):
                 reaching[name] += (g.reshape(-1) @ slopes).reshape(reaching[name].shape)

@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
-from attribcheck.axioms.networks.spec import Network
+from attribcheck.axioms.networks.spec import Layer, Network
 from attribcheck.errors import Unsupported
 
-from .slow_twins import SLOPES, forward, matrix
+from .slow_twins import ELEMENTWISE, curve, forward, matrix
 
-KINDS = {"linear", "conv1d", "conv2d", "flatten", "add", "relu", "tanh", "sigmoid", "softplus", "gelu"}
-
-
-def _f(kind: str, z: float) -> float:
-    return SLOPES[kind](z)[0]
+AVERAGES = {"gap", "avgpool1d", "avgpool2d", "adaptiveavgpool1d", "adaptiveavgpool2d"}
+WEIGHTED = {"linear", "conv1d", "conv2d", "conv3d", "add"}
+KINDS = {"flatten", "batchnorm", *WEIGHTED, *AVERAGES, *ELEMENTWISE}
 
 
-def _multipliers(kind: str, start: float, rise: float, fall: float) -> tuple[float, float]:
-    a, b, c, d = (_f(kind, start + s) for s in (0.0, rise, fall, rise + fall))
+def _multipliers(f: Callable[[float], float], start: float, rise: float, fall: float) -> tuple[float, float]:
+    a, b, c, d = (f(start + s) for s in (0.0, rise, fall, rise + fall))
     up = ((b - a) + (d - c)) / 2 / rise if rise else 0.0
     down = ((c - a) + (d - b)) / 2 / fall if fall else 0.0
     return up, down
+
+
+def _curves(layer: Layer, value: np.ndarray) -> list[Callable[[float], float]]:
+    """The activation of each entry, as a function of its value."""
+    return [lambda z, unit=at[0]: curve(layer, z, unit)[0] for at in np.ndindex(*value.shape)]  # type: ignore[misc]
 
 
 def reveal_cancel(network: Network, x: np.ndarray, target: int, start: np.ndarray) -> np.ndarray:
@@ -31,14 +36,19 @@ def reveal_cancel(network: Network, x: np.ndarray, target: int, start: np.ndarra
     for call in network.calls:
         layer = network.layers[call.layer]
         steps = np.concatenate([(here[name] - there[name]).reshape(-1) for name in call.inputs])
-        if layer.kind in ("linear", "conv1d", "conv2d", "add"):
+        if layer.kind in WEIGHTED:
             w = matrix(layer, [here[name] for name in call.inputs])
             sides[call.value] = (np.maximum(w * steps, 0).sum(1), np.minimum(w * steps, 0).sum(1))
-        elif call.inputs[0] in sides:
+        elif call.inputs[0] in sides and layer.kind not in AVERAGES:
             rise, fall = sides[call.inputs[0]]
-            if layer.kind != "flatten":
-                z = there[call.inputs[0]].reshape(-1)
-                slopes = [_multipliers(layer.kind, *numbers) for numbers in zip(z, rise, fall, strict=True)]
+            if layer.kind == "batchnorm":
+                scale = np.diag(matrix(layer, [here[call.inputs[0]]]))
+                rise, fall = np.where(scale > 0, (rise, fall), (fall, rise)) * scale
+            elif layer.kind != "flatten":
+                z = there[call.inputs[0]]
+                slopes = [
+                    _multipliers(*each) for each in zip(_curves(layer, z), z.reshape(-1), rise, fall, strict=True)
+                ]
                 rise, fall = (rise * [up for up, _ in slopes], fall * [down for _, down in slopes])
             sides[call.value] = (rise, fall)
     up = {name: np.zeros(value.size) for name, value in here.items()}
@@ -46,16 +56,16 @@ def reveal_cancel(network: Network, x: np.ndarray, target: int, start: np.ndarra
     up[network.output][target] = down[network.output][target] = 1.0
     for call in reversed(network.calls):
         layer, m, n = network.layers[call.layer], up[call.value], down[call.value]
-        if layer.kind in SLOPES:
+        if layer.kind in ELEMENTWISE:
             (name,) = call.inputs
             z, at = there[name].reshape(-1), here[name].reshape(-1)
-            for j in range(z.size):
+            for j, f in enumerate(_curves(layer, there[name])):
                 if name in sides:
-                    first, second = _multipliers(layer.kind, z[j], sides[name][0][j], sides[name][1][j])
+                    first, second = _multipliers(f, z[j], sides[name][0][j], sides[name][1][j])
                 elif at[j] != z[j]:
-                    first = second = (_f(layer.kind, at[j]) - _f(layer.kind, z[j])) / (at[j] - z[j])
+                    first = second = (f(at[j]) - f(z[j])) / (at[j] - z[j])
                 else:
-                    first = second = SLOPES[layer.kind](z[j])[1]
+                    first = second = matrix(layer, [there[name]])[j, j]
                 up[name][j] += first * m[j]
                 down[name][j] += second * n[j]
             continue
@@ -64,6 +74,12 @@ def reveal_cancel(network: Network, x: np.ndarray, target: int, start: np.ndarra
             down[call.inputs[0]] += n
             continue
         w = matrix(layer, [here[name] for name in call.inputs])
+        if layer.kind in AVERAGES or layer.kind == "batchnorm":
+            # A rise stays one under a positive factor, and turns into a fall under a negative one.
+            positive, negative = np.maximum(w, 0), np.minimum(w, 0)
+            up[call.inputs[0]] += m @ positive + n @ negative
+            down[call.inputs[0]] += n @ positive + m @ negative
+            continue
         steps = np.concatenate([(here[name] - there[name]).reshape(-1) for name in call.inputs])
         flowing = np.zeros(steps.size)
         for i, step in enumerate(steps):

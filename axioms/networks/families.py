@@ -260,7 +260,7 @@ _DRAWN = (
     ),
     Family(
         "attention", "one block of softmax attention with layer normalisation and GELU, the mean over tokens, a linear layer",
-        _tokens, architectures.attention, has=_has("activated dense smooth product bias"), soft=True,
+        _tokens, architectures.attention, has=_has("activated gelu dense smooth product bias"), soft=True,
     ),
     Family(
         "activations", "dense networks with LeakyReLU, PReLU, Hardtanh, |z|, ELU or SiLU, also two in a row", _flat,
@@ -280,7 +280,7 @@ _DRAWN = (
     ),
     Family(
         "ratios", "exponentials, quotients, softmax and log-softmax as layers", _flat, ordinary.ratios,
-        has=_has("product smooth bias"), soft=True,
+        has=_has("product bias"), soft=True,
     ),
     Family(
         "product", "products of two branches, with or without ReLU, plus a linear branch", _flat, _product,

@@ -52,12 +52,12 @@ def shared(draft: Draft) -> Network:
 
 
 def avgpool(draft: Draft) -> Network:
-    """The mean over windows (overlapping, padded) or over equal parts, before or after a ReLU, on x or a convolution."""
+    """The mean over windows (overlapping, padded) or over equal parts, with a ReLU before or after it, or both."""
     source, h = draft.source, "x"
     if source.pick(True, False):
         h = convolved(draft, h)
-    order = source.pick("after", "before", "alone")
-    if order == "after":
+    order = source.pick("after", "before", "both", "alone")
+    if order in ("after", "both"):
         h = draft.put(Layer("relu"), h)
     _, *sizes = draft.at[h].shape[1:]
     if source.pick("window", "parts") == "window":
@@ -69,7 +69,7 @@ def avgpool(draft: Draft) -> Network:
         h = draft.put(Layer(f"avgpool{len(sizes)}d", kernel=kernel, **settings), h)
     else:
         h = draft.put(Layer(f"adaptiveavgpool{len(sizes)}d", size=min(source.pick(1, 2), *sizes)), h)
-    if order == "before":
+    if order in ("before", "both"):
         h = draft.put(Layer("relu"), h)
     return draft.logits(h)
 

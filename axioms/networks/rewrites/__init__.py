@@ -6,7 +6,7 @@ from ..families import Family
 from .affine import FOLD_BATCHNORM, FUSE_LINEAR, SPLIT_LINEAR
 from .base import Context, Rewrite, largest_difference
 from .pieces import ACTIVATION_CHANGE, MAX_AS_RELUS, NESTED, RELU_IDENTITY
-from .units import DEAD, NEVER_ACTIVE, PERMUTE, RESCALE, SPLIT
+from .units import DEAD, NEVER_ACTIVE, PERMUTE, RESCALE, SPLIT, SPLIT_SIGNED
 
 REWRITES: dict[str, Rewrite] = {
     rewrite.name: rewrite
@@ -14,6 +14,7 @@ REWRITES: dict[str, Rewrite] = {
         PERMUTE,
         RESCALE,
         SPLIT,
+        SPLIT_SIGNED,
         RELU_IDENTITY,
         FUSE_LINEAR,
         SPLIT_LINEAR,
@@ -31,8 +32,8 @@ CHAIN = "chain"
 
 
 def applicable(family: Family) -> list[Rewrite]:
-    """The rewrites that have sites in the networks of a family."""
-    return [rewrite for rewrite in REWRITES.values() if rewrite.needs & family.has]
+    """The rewrites that have sites in the networks of a family; a layer that is called twice is none."""
+    return [rewrite for rewrite in REWRITES.values() if rewrite.needs & family.has and "tied" not in family.has]
 
 
 __all__ = ["CHAIN", "REWRITES", "Context", "Rewrite", "applicable", "largest_difference"]

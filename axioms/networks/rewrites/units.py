@@ -14,7 +14,7 @@ from ..kinds import kind_of
 from ..sources import WEIGHTS
 from ..spec import Layer, Network
 from .affine import split_linear
-from .base import Context, Rewrite
+from .base import Context, Rewrite, Step
 
 _WEIGHTED = ("linear", "conv1d", "conv2d", "conv3d")
 _POOLS = ("maxpool1d", "maxpool2d", "avgpool1d", "avgpool2d", "adaptiveavgpool1d", "adaptiveavgpool2d", "gap")
@@ -106,15 +106,20 @@ def _rescale(network: Network, context: Context) -> Network | None:
     return _rebuilt(network, block, range(block.units), scales, [1 / c for c in scales])
 
 
-def _split(network: Network, context: Context) -> Network | None:
-    block = _chosen(network, context)
-    if block is None:
-        return None
-    unit = context.source.pick(*range(block.units))
-    share = context.source.pick(0.5, 2.0, -1.0, 0.25, 3.0)
-    out = [1.0] * block.units + [1 - share]
-    out[unit] = share
-    return _rebuilt(network, block, [*range(block.units), unit], [1.0] * (block.units + 1), out)
+def _split(*shares: float) -> Step:
+    """A unit as two copies of it, one with a drawn share of its outgoing weights and one with the rest."""
+
+    def apply(network: Network, context: Context) -> Network | None:
+        block = _chosen(network, context)
+        if block is None:
+            return None
+        unit = context.source.pick(*range(block.units))
+        share = context.source.pick(*shares)
+        out = [1.0] * block.units + [1 - share]
+        out[unit] = share
+        return _rebuilt(network, block, [*range(block.units), unit], [1.0] * (block.units + 1), out)
+
+    return apply
 
 
 def _grown(network: Network, block: Block, row: np.ndarray, bias: float | None, column: np.ndarray) -> Network:
@@ -180,7 +185,20 @@ _RECTIFIED = frozenset({"relu"})
 
 PERMUTE = Rewrite("permute", "a sum does not depend on the order of its terms", _permute, _HIDDEN, _with_block)
 RESCALE = Rewrite("rescale", "ReLU(c z) = c ReLU(z) for c > 0, and so for max", _rescale, _RECTIFIED)
-SPLIT = Rewrite("split", "v h = (lambda v) h + ((1 - lambda) v) h for any lambda", _split, _HIDDEN, _with_block)
+SPLIT = Rewrite(
+    "split",
+    "v h = (lambda v) h + ((1 - lambda) v) h, with lambda in [0, 1]: both copies keep the sign of v",
+    _split(0.5, 0.25),
+    _HIDDEN,
+    _with_block,
+)
+SPLIT_SIGNED = Rewrite(
+    "split-signed",
+    "v h = (lambda v) h + ((1 - lambda) v) h, with lambda outside of [0, 1]: one copy turns the sign of v",
+    _split(2.0, -1.0, 3.0),
+    _HIDDEN,
+    _with_block,
+)
 DEAD = Rewrite("dead", "a unit with no outgoing weight is not heard", _dead, _HIDDEN, _with_block)
 NEVER_ACTIVE = Rewrite(
     "never-active",
