@@ -42,7 +42,7 @@ class Outcome:
 
 
 def judged(interval: tuple[float, float], *, below: float | None = None, above: float | None = None) -> str:
-    """Whether a figure is below, or above, a limit: "holds", "violated"; "inconclusive" where the interval is on both sides."""
+    """Whether a figure is below, or above, a limit: "holds", "violated"; "inconclusive" where the interval is around it."""
     low, high = interval
     if below is not None:
         return "holds" if high < below else "violated" if low >= below else "inconclusive"
