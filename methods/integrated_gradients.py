@@ -26,7 +26,7 @@ _COMPLETE = 1e-11
 _CONSTANT = 1e-9
 
 
-def integrate_gradients(model: nn.Module, x: Tensor, target: Tensor, baseline: Tensor) -> Tensor:
+def integrate_gradients(model: nn.Module, x: Tensor, target: Tensor, baseline: Tensor, steps: int = 0) -> Tensor:
     """(x - baseline) times the mean gradient of the target logit on the segment from the baseline to x.
 
     Args:
@@ -34,13 +34,19 @@ def integrate_gradients(model: nn.Module, x: Tensor, target: Tensor, baseline: T
         x: inputs [B, *shape].
         target: [B].
         baseline: [B, *shape].
+        steps: nodes of a Gauss-Legendre rule; 0: exact, or to an error estimate.
 
     Returns:
         [B, *shape], in units of the output.
 
     Raises:
+        UsageError: fewer than 0 steps.
         Unsupported: the integral does not converge to the stated accuracy.
     """
+    if steps < 0:
+        raise UsageError(f"steps must be 0 (exact) or more, not {steps}")
+    if steps:
+        return (x - baseline) * _by_nodes(model, x, target, baseline, steps)
     rows = [_one_sample(model, x[b : b + 1], target[b : b + 1], baseline[b : b + 1]) for b in range(len(x))]
     return torch.cat(rows) if rows else torch.zeros_like(x)
 
@@ -110,6 +116,15 @@ def _over_pieces(model: nn.Module, x: Tensor, target: Tensor, baseline: Tensor, 
         if float(along) > slack * float(size):
             return None
     return (weights * (first + second) / 2).sum(0, keepdim=True)
+
+
+def _by_nodes(model: nn.Module, x: Tensor, target: Tensor, baseline: Tensor, steps: int) -> Tensor:
+    """The mean gradient [B, *shape] by a fixed rule, all samples at once. Across a kink its error is of order 1 / steps."""
+    nodes, weights = np.polynomial.legendre.leggauss(steps)
+    mean = torch.zeros_like(x)
+    for node, weight in zip((nodes + 1) / 2, weights / 2, strict=True):
+        mean += float(weight) * input_gradient(model, baseline + float(node) * (x - baseline), target)
+    return mean
 
 
 def _by_quadrature(model: nn.Module, x: Tensor, target: Tensor, baseline: Tensor) -> Tensor:
@@ -225,7 +240,9 @@ def _moves(kind: str, outcome: bool, reason: str) -> Claim:
         _moves("arbitrary", True, "proved here: the given baseline moves with the input"),
     ],
 )  # fmt: skip
-def integrated_gradients(model: nn.Module, x: Tensor, target: Tensor, baseline: Tensor | None = None) -> Tensor:
+def integrated_gradients(
+    model: nn.Module, x: Tensor, target: Tensor, baseline: Tensor | None = None, *, steps: int = 0
+) -> Tensor:
     """Integrated gradients from a given baseline: R = (x - x0) * integral_0^1 grad f(x0 + a (x - x0)) da.
 
     Source: Sundararajan et al. 2017, equation 1. (Ancona et al. 2019, equation 19, prints x for x - x0: that form is not
@@ -244,6 +261,7 @@ def integrated_gradients(model: nn.Module, x: Tensor, target: Tensor, baseline: 
         x: inputs [B, *shape].
         target: [B], the logit of each sample.
         baseline: [B, *shape], where the path starts; zeros where None.
+        steps: nodes of a Gauss-Legendre rule on the path, as papers use; 0: exact.
 
     Returns:
         [B, *shape], in units of the output.
@@ -251,7 +269,7 @@ def integrated_gradients(model: nn.Module, x: Tensor, target: Tensor, baseline: 
     Raises:
         Unsupported: the integral does not converge.
     """
-    return integrate_gradients(model, x, target, torch.zeros_like(x) if baseline is None else baseline)
+    return integrate_gradients(model, x, target, torch.zeros_like(x) if baseline is None else baseline, steps)
 
 
 _BIASES = "f = ReLU(x - 1) at x = 2: sum R = 1, but f without the relevance of its bias, -1, is 2"
@@ -271,7 +289,9 @@ _BIASES = "f = ReLU(x - 1) at x = 2: sum R = 1, but f without the relevance of i
         _moves("arbitrary", False, "black stays black when the data move (Kindermans et al. 2019, section 3.2)"),
     ],
 )
-def integrated_gradients_zero(model: nn.Module, x: Tensor, target: Tensor, baseline: Tensor | None = None) -> Tensor:
+def integrated_gradients_zero(
+    model: nn.Module, x: Tensor, target: Tensor, baseline: Tensor | None = None, *, steps: int = 0
+) -> Tensor:
     """Integrated gradients from the zero input.
 
     Source: Sundararajan et al. 2017, with the black image as a baseline; Ancona et al. 2018.
@@ -284,6 +304,7 @@ def integrated_gradients_zero(model: nn.Module, x: Tensor, target: Tensor, basel
         x: inputs [B, *shape].
         target: [B], the logit of each sample.
         baseline: not used.
+        steps: nodes of a Gauss-Legendre rule on the path, as papers use; 0: exact.
 
     Returns:
         [B, *shape], in units of the output.
@@ -291,7 +312,7 @@ def integrated_gradients_zero(model: nn.Module, x: Tensor, target: Tensor, basel
     Raises:
         Unsupported: the integral does not converge.
     """
-    return integrate_gradients(model, x, target, torch.zeros_like(x))
+    return integrate_gradients(model, x, target, torch.zeros_like(x), steps)
 
 
 @method(
@@ -304,7 +325,9 @@ def integrated_gradients_zero(model: nn.Module, x: Tensor, target: Tensor, basel
         _moves("arbitrary", False, "the minimum over features does not follow an arbitrary shift"),
     ],
 )  # fmt: skip
-def integrated_gradients_min(model: nn.Module, x: Tensor, target: Tensor, baseline: Tensor | None = None) -> Tensor:
+def integrated_gradients_min(
+    model: nn.Module, x: Tensor, target: Tensor, baseline: Tensor | None = None, *, steps: int = 0
+) -> Tensor:
     """Integrated gradients from the smallest value of each sample ("black"), a constant input.
 
     Source: Kindermans et al. 2019, section 3.2 (the black reference, read as the minimum of the input).
@@ -316,6 +339,7 @@ def integrated_gradients_min(model: nn.Module, x: Tensor, target: Tensor, baseli
         x: inputs [B, *shape].
         target: [B], the logit of each sample.
         baseline: not used; computed from x.
+        steps: nodes of a Gauss-Legendre rule on the path, as papers use; 0: exact.
 
     Returns:
         [B, *shape], in units of the output.
@@ -324,7 +348,7 @@ def integrated_gradients_min(model: nn.Module, x: Tensor, target: Tensor, baseli
         Unsupported: the integral does not converge.
     """
     black = x.flatten(1).amin(1).reshape(-1, *[1] * (x.dim() - 1)).expand_as(x)
-    return integrate_gradients(model, x, target, black)
+    return integrate_gradients(model, x, target, black, steps)
 
 
 @method(
@@ -337,7 +361,9 @@ def integrated_gradients_min(model: nn.Module, x: Tensor, target: Tensor, baseli
         _moves("arbitrary", True, "proved here: the mean of the data moves with the data"),
     ],
 )
-def integrated_gradients_mean(model: nn.Module, x: Tensor, target: Tensor, baseline: Tensor | None = None) -> Tensor:
+def integrated_gradients_mean(
+    model: nn.Module, x: Tensor, target: Tensor, baseline: Tensor | None = None, *, steps: int = 0
+) -> Tensor:
     """Integrated gradients from the mean of the data.
 
     Source: Kindermans et al. 2019, section 3.2 (a reference that is computed from the data).
@@ -350,6 +376,7 @@ def integrated_gradients_mean(model: nn.Module, x: Tensor, target: Tensor, basel
         x: inputs [B, *shape].
         target: [B], the logit of each sample.
         baseline: [B, *shape], the mean of the data in each row.
+        steps: nodes of a Gauss-Legendre rule on the path, as papers use; 0: exact.
 
     Returns:
         [B, *shape], in units of the output.
@@ -360,4 +387,4 @@ def integrated_gradients_mean(model: nn.Module, x: Tensor, target: Tensor, basel
     """
     if baseline is None:
         raise UsageError("integrated-gradients-mean needs the mean of the data as its baseline")
-    return integrate_gradients(model, x, target, baseline)
+    return integrate_gradients(model, x, target, baseline, steps)

@@ -76,7 +76,7 @@ class Descent:
 
 def run(study: Study) -> Iterator[Outcome]:
     """The finding of one method on one model."""
-    study = in_double(study)
+    study = in_double(study).exact()
     halvings = _affordable(study)
     count = min(
         study.images(study.scale.steps + 1 + halvings), max(FEWEST_IMAGES, study.scale.images // _IMAGES_FOR_A_PATH)
@@ -96,7 +96,8 @@ def run(study: Study) -> Iterator[Outcome]:
 
 def _affordable(study: Study) -> int:
     """How often the rows of the scale allow to halve the intervals of the fewest paths."""
-    maps = study.scale.rows // (study.cost() * min(FEWEST_IMAGES, study.scale.images))
+    fixed, each = study.cost()
+    maps = study.scale.rows // (fixed + each * min(FEWEST_IMAGES, study.scale.images))
     return max(FEWEST_HALVINGS, min(MOST_HALVINGS, maps - study.scale.steps - 1))
 
 

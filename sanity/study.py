@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+import inspect
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -28,6 +29,7 @@ class Scale:
     rows       rows of forward passes that one check may cost one method; a method that needs more gets fewer images, and
                below FEWEST_IMAGES the check does not apply
     data       training samples that methods learn means and patterns from
+    path       nodes on the path of methods that integrate (option `steps`), exact integrals are dear; 0: exact
     batch      samples in one call of a method: what bounds memory
     resamples  of the bootstrap
     """
@@ -38,6 +40,7 @@ class Scale:
     steps: int
     rows: int
     data: int
+    path: int
     batch: int
     resamples: int
 
@@ -45,9 +48,9 @@ class Scale:
 SCALES = {
     scale.name: scale
     for scale in (
-        Scale("tiny", images=4, subsets=20, steps=4, rows=1_000, data=16, batch=16, resamples=200),
-        Scale("default", images=16, subsets=100, steps=12, rows=6_000, data=64, batch=32, resamples=1_000),
-        Scale("full", images=200, subsets=100, steps=12, rows=2_000_000, data=1_000, batch=64, resamples=10_000),
+        Scale("tiny", images=4, subsets=20, steps=4, rows=1_000, data=16, path=16, batch=16, resamples=200),
+        Scale("default", images=16, subsets=100, steps=12, rows=8_000, data=64, path=64, batch=32, resamples=1_000),
+        Scale("full", images=200, subsets=100, steps=12, rows=2_000_000, data=1_000, path=256, batch=64, resamples=10_000),
     )
 }
 
@@ -58,11 +61,19 @@ class Study:
     Attributes:
         subject: with as many samples as the scale asks for.
         method, scale, seed, device: as given.
+        path: the nodes on the path of a method that integrates and was given no number of them; None for others.
     """
 
     def __init__(self, subject: Subject, method: Method, scale: Scale, seed: int = 0, device: str = "cpu") -> None:
         self.subject, self.method, self.scale, self.seed, self.device = subject, method, scale, seed, device
-        self._cost: int | None = None
+        self._cost: tuple[int, int] | None = None
+        steps = inspect.signature(method.function).parameters.get("steps")
+        # A user's own number of steps stays.
+        self.path = scale.path if scale.path and steps is not None and steps.default == 0 else None
+
+    def exact(self) -> Study:
+        """The same with exact integrals: a rule of nodes jumps wherever one of its nodes crosses a kink."""
+        return Study(self.subject, self.method, replace(self.scale, path=0), self.seed, self.device)
 
     def images(self, maps: int) -> int:
         """How many samples a check may look at that needs `maps` maps of each.
@@ -71,31 +82,36 @@ class Study:
             NotApplicable: the method needs more rows of forward passes than the scale allows.
             Unsupported: the method refuses the model.
         """
-        cost = self.cost()
-        affordable = self.scale.rows // max(1, cost * maps)
+        fixed, each = self.cost()
+        affordable = (self.scale.rows // maps - fixed) // each
         if affordable < min(FEWEST_IMAGES, self.scale.images):
             raise NotApplicable(
-                f"one map takes {cost} rows of forward passes; {maps} maps of {FEWEST_IMAGES} samples are more than the "
-                f"{self.scale.rows} rows of --scale {self.scale.name}"
+                f"one map takes {fixed + each} rows of forward passes; {maps} maps of {FEWEST_IMAGES} samples are more than "
+                f"the {self.scale.rows} rows of --scale {self.scale.name}"
             )
         return min(self.scale.images, affordable, len(self.subject.x))
 
-    def cost(self) -> int:
-        """Rows of forward passes that one map takes, counted on the first sample."""
+    def cost(self) -> tuple[int, int]:
+        """Rows of forward passes of one call, and those of each sample besides: counted on one sample and on two."""
         if self._cost is None:
-            rows = 0
-
-            def count(_: nn.Module, inputs: tuple[Any, ...]) -> None:
-                nonlocal rows
-                rows += len(inputs[0])
-
-            handle = self.subject.model.register_forward_pre_hook(count)
-            try:
-                self.maps(self.subject.labels[:1], x=self.subject.x[:1])
-            finally:
-                handle.remove()
-            self._cost = max(1, rows)
+            one, two = (self._rows(n) for n in (1, 2))
+            each = max(1, min(two - one, one))  # a method that learns from data looks at them once in each call
+            self._cost = one - each, each
         return self._cost
+
+    def _rows(self, n: int) -> int:
+        rows = 0
+
+        def count(_: nn.Module, inputs: tuple[Any, ...]) -> None:
+            nonlocal rows
+            rows += len(inputs[0])
+
+        handle = self.subject.model.register_forward_pre_hook(count)
+        try:
+            self.maps(self.subject.labels[:n])
+        finally:
+            handle.remove()
+        return rows
 
     def maps(
         self, target: Tensor, *, x: Tensor | None = None, model: nn.Module | None = None, baseline: Tensor | None = None
@@ -125,6 +141,8 @@ class Study:
         data = self.subject.data[: self.scale.data] if method.needs_data else None
         baseline = None if method.baseline is None else baseline_for(method.baseline, x, given, data)
         options: dict[str, Any] = {"data": data} if method.data else {}
+        if self.path is not None:
+            options["steps"] = self.path
         devices = [torch.cuda.current_device()] if self.device == "cuda" else []
         try:
             with torch.random.fork_rng(devices=devices):

@@ -185,7 +185,7 @@ def test_what_it_says_nothing_of():
 
 def test_costly_methods_are_halved_less_often():
     few = outcome(dense(nn.ReLU), random_points(), "smoothgrad")
-    assert few.figures["halvings"] == 6000 // (50 * 4) - 13
+    assert few.figures["halvings"] == 8000 // (50 * 4) - 13
     assert outcome(dense(nn.ReLU), random_points(), "gradient").figures["halvings"] == continuity.MOST_HALVINGS
 
 

@@ -255,7 +255,7 @@ def test_a_dear_method_gets_fewer_curves_and_no_fewer_samples() -> None:
     for rows, maps, initialisers in ((22 * 120, 22, 3), (8 * 120, 8, 1), (4 * 120, 4, 1)):
         calls = 0
         found = findings(perceptron(), made(dear), rows=rows)
-        assert calls == 1 + 12 * maps
+        assert calls == 1 + 2 + 12 * maps
         assert len(found["cascade"].figures) == 1 + initialisers
         assert {outcome.observed for outcome in found.values()} == {"holds"}
     assert found["cascade"].figures["own initialiser"]["layer"] == [1, 2]
