@@ -33,6 +33,9 @@ _ACTIVATIONS = _names(
 )
 _POOLS = _names("maxpool1d maxpool2d maxpool3d adaptivemaxpool1d adaptivemaxpool2d adaptivemaxpool3d")
 
+MOST_WEIGHTS = 2**24
+"""Entries of the largest matrix that is written out: 128 MiB in float64, and its answers to unit vectors as many again."""
+
 # What is asked of a value here is the same at every input of its shape.
 _ABOUT_SHAPE = _names("shape ndim dtype device size dim numel len")
 _LIKE = _names("to reshapeas viewas")
@@ -171,10 +174,16 @@ def must_be_fixed(calls: Calls, node: fx.Node) -> None:
 
 
 def matrix_of(calls: Calls, node: fx.Node, values: dict[fx.Node, Any]) -> tuple[Tensor, Tensor]:
-    """The weights [out, in] and biases [out] of an affine node at one sample, from its answers to unit vectors."""
+    """The weights [out, in] and biases [out] of an affine node at one sample, from its answers to unit vectors.
+
+    Raises Unsupported where that matrix has more than MOST_WEIGHTS entries.
+    """
     inputs = calls.inputs(node)
     probe = {**values, **{n: torch.zeros_like(values[n]) for n in inputs}}
     bias = calls.run(node, probe).reshape(-1)
+    entries = bias.numel() * sum(values[n].numel() for n in inputs)
+    if entries > MOST_WEIGHTS:
+        raise Unsupported(f"{node.name}: its matrix has {entries:,} entries; recursions are for small networks")
     columns = []
     for n in inputs:
         units = torch.eye(values[n].numel(), dtype=values[n].dtype, device=values[n].device)

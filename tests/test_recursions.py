@@ -332,3 +332,10 @@ def test_what_no_equation_covers_is_refused(model: nn.Module, says: str) -> None
 
 def test_a_network_of_constants_attributes_nothing() -> None:
     assert deeplift(Net(lambda x: torch.ones(1, 2, dtype=torch.float64)), (1.0, 2.0)) == about(0, 0)
+
+
+def test_a_matrix_that_would_fill_the_memory_is_not_written_out() -> None:
+    model = nn.Sequential(nn.Conv2d(1, 4, 3), nn.Flatten(), nn.Linear(4 * 62 * 62, 1)).eval()
+    for method in (lrp_epsilon_recursion, deeplift_recursion):
+        with pytest.raises(Unsupported, match="entries; recursions are for small networks"):
+            method(model, torch.ones(1, 1, 64, 64), torch.tensor([0]))
