@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import inspect
 from dataclasses import dataclass, replace
@@ -50,9 +51,24 @@ SCALES = {
     for scale in (
         Scale("tiny", images=4, subsets=20, steps=4, rows=1_000, data=16, path=16, batch=16, resamples=200),
         Scale("default", images=16, subsets=100, steps=12, rows=8_000, data=64, path=64, batch=32, resamples=1_000),
-        Scale("full", images=200, subsets=100, steps=12, rows=2_000_000, data=1_000, path=256, batch=64, resamples=10_000),
+        Scale(
+            "full", images=200, subsets=100, steps=12, rows=2_000_000, data=1_000, path=256, batch=64, resamples=10_000
+        ),
     )
 }
+
+
+class _TooMany(BaseException):
+    """More rows than are allowed; no Exception, so that no method takes it for one of its own."""
+
+
+def _integrates(method: Method) -> bool:
+    """Whether a method has the option `steps`, and nobody gave it a number of them."""
+    try:
+        steps = inspect.signature(method.function).parameters.get("steps")
+    except ValueError:  # not every callable tells its parameters
+        return False
+    return steps is not None and steps.default == 0
 
 
 class Study:
@@ -67,9 +83,7 @@ class Study:
     def __init__(self, subject: Subject, method: Method, scale: Scale, seed: int = 0, device: str = "cpu") -> None:
         self.subject, self.method, self.scale, self.seed, self.device = subject, method, scale, seed, device
         self._cost: tuple[int, int] | None = None
-        steps = inspect.signature(method.function).parameters.get("steps")
-        # A user's own number of steps stays.
-        self.path = scale.path if scale.path and steps is not None and steps.default == 0 else None
+        self.path = scale.path if scale.path and _integrates(method) else None
 
     def exact(self) -> Study:
         """The same with exact integrals: a rule of nodes jumps wherever one of its nodes crosses a kink."""
@@ -92,25 +106,40 @@ class Study:
         return min(self.scale.images, affordable, len(self.subject.x))
 
     def cost(self) -> tuple[int, int]:
-        """Rows of forward passes of one call, and those of each sample besides: counted on one sample and on two."""
+        """Rows of forward passes of one call, and those of each sample besides: counted on one sample and on two.
+
+        A method may take hours, or all memory, for a map, so it is stopped as soon as that is too much.
+
+        Raises:
+            NotApplicable: FEWEST_IMAGES maps take more rows of forward passes than the scale has.
+            Unsupported, MethodError: see `maps`.
+        """
         if self._cost is None:
-            one, two = (self._rows(n) for n in (1, 2))
-            each = max(1, min(two - one, one))  # a method that learns from data looks at them once in each call
+            one = self._rows(1)
+            each = max(
+                1, min(self._rows(2) - one, one)
+            )  # a method that learns from data looks at them once in each call
             self._cost = one - each, each
         return self._cost
 
     def _rows(self, n: int) -> int:
-        rows = 0
+        rows, limit = 0, self.scale.rows // min(FEWEST_IMAGES, self.scale.images)
 
         def count(_: nn.Module, inputs: tuple[Any, ...]) -> None:
             nonlocal rows
             rows += len(inputs[0])
+            if rows > n * limit:
+                raise _TooMany
 
-        handle = self.subject.model.register_forward_pre_hook(count)
+        model = copy.deepcopy(self.subject.model)  # what is stopped in the middle may leave anything behind
+        model.register_forward_pre_hook(count)
         try:
-            self.maps(self.subject.labels[:n])
-        finally:
-            handle.remove()
+            self.maps(self.subject.labels[:n], model=model)
+        except _TooMany:
+            raise NotApplicable(
+                f"one map takes more than {limit} rows of forward passes; --scale {self.scale.name} has {self.scale.rows} "
+                "for all maps"
+            ) from None
         return rows
 
     def maps(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 import multiprocessing
 import signal
@@ -15,13 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from ..claims import Method
 from ..errors import MethodError, Unsupported, UsageError, first_line
 from ..verdicts import Finding
 from .outcome import Check, NotApplicable, Outcome
-from .study import FEWEST_IMAGES, Scale, Study
+from .study import Scale, Study
 from .subject import Subject
 
 Named = tuple[str, str]
@@ -86,42 +84,12 @@ class Bench:
         if key not in self._studies:
             study = Study(self.subject(unit.subject), self.methods[unit.method], self.scale, self.seed, self.device)
             try:
-                affordable(study)
+                study.cost()
                 self._studies[key] = study, None
             except Exception as error:
                 error.__cause__ = error.__context__ = None  # their frames hold tensors
                 self._studies[key] = study, error.with_traceback(None)
         return self._studies[key]
-
-
-class _TooMany(BaseException):
-    """More rows than are allowed; no Exception, so that no method takes it for one of its own."""
-
-
-def affordable(study: Study) -> None:
-    """Look at what one map costs, and stop as soon as that is too much: a method may take hours, or all memory, for it.
-
-    Raises:
-        NotApplicable: fewer than FEWEST_IMAGES maps take more rows of forward passes than the scale has.
-        Unsupported, MethodError: see `Study.maps`.
-    """
-    scale, rows = study.scale, 0
-    limit = scale.rows // min(FEWEST_IMAGES, scale.images)
-
-    def count(_: nn.Module, inputs: tuple[Any, ...]) -> None:
-        nonlocal rows
-        rows += len(inputs[0])
-        if rows > limit:
-            raise _TooMany
-
-    model = copy.deepcopy(study.subject.model)  # what is stopped in the middle may leave anything behind
-    model.register_forward_pre_hook(count)
-    try:
-        study.maps(study.subject.labels[:1], x=study.subject.x[:1], model=model)
-    except _TooMany:
-        raise NotApplicable(
-            f"one map takes more than {limit} rows of forward passes; --scale {scale.name} has {scale.rows} for all maps"
-        ) from None
 
 
 def findings(check: Check, study: Study, refused: Exception | None = None) -> list[Finding]:
