@@ -272,7 +272,8 @@ _ODD_RATIO = "proved here: tanh(z) / (z + eps sign z) is continuous"
         fails("implementation-invariance/activation-change", on="smooth", reason=_SIGMOID),
         fails("scale-equivariance", on="relu", reason=f"c z and z keep other shares: {_O_EPS}"),
         # (The slope grows with the outputs: where they are large, a continuous map is steeper than the search resolves.)
-        *(holds("continuity", on=f"{family}(magnitude=ordinary)", source=source)
+        # And where a bias is added outside of its layer, the denominator of the layer is not what the ReLU cuts.
+        *(holds("continuity", on=f"{family}(magnitude=ordinary, form=module)", source=source)
           for family, source in (("relu", _AT_KINKS), ("conv", _AT_KINKS), ("odd-nobias", _ODD_RATIO))),
         fails("continuity", on="smooth", reason="the sigmoid's a(z) / (z + eps sign z) jumps by 1 / eps at z = 0"),
         fails("continuity", on="maxpool", reason="the largest input takes all, until another one is larger"),

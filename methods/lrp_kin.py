@@ -31,7 +31,7 @@ _COMMON = (
     holds("implementation-invariance/relu-identity", on="relu",
           source="proved here: the layer that reads ReLU(h) - ReLU(-h) sees h, and the difference has its own gradient"),
     *(holds("implementation-invariance/split", on=family, source=_PARTS)
-      for family in ("relu", "conv", "residual", "smooth")),
+      for family in ("relu-positive", "conv", "residual", "smooth")),
     holds("implementation-invariance/max-as-relus", on="maximum", source=_SUMS),
     fails("implementation-invariance/split-signed", on="relu", reason=_SIGNS),
     fails("input-invariance/constant", on="any", reason=_SHIFT),
