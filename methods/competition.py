@@ -51,6 +51,10 @@ _INHERITED = (
 _PER_LOGIT = ("parity", "logit-permutation")
 
 
+# The family on which a rule with a stabiliser is continuous.
+_OWN_BIASES = "relu(magnitude=ordinary, form=module)"
+
+
 def competition(base: Method) -> Method:
     """The method that lets all labels compete for each feature of another method's map."""
 
@@ -124,7 +128,7 @@ def _claims(base: Method) -> tuple[Claim, ...]:
         )
         add(fails("linearity", on="linear", reason="who wins in f + g depends on both"))
         add(fails("class-sensitivity/other-logits", on="linear", reason="the other logits compete, by definition"))
-    if any(("holds", "continuity", family) in known for family in ("relu", "relu(magnitude=ordinary)", "any")):
+    if any(("holds", "continuity", family) in known for family in ("relu", _OWN_BIASES, "any")):
         add(fails("continuity", on="relu", reason="the label that is ahead changes where two maps cross"))
     for claim in base.claims:
         if claim.kind != "holds" or claim.tol is not None:

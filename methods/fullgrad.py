@@ -317,20 +317,21 @@ def fullgrad(
         raise Unsupported(f"fullgrad needs convolutions whose maps can be laid over the input; the network has {what}")
     (space,) = tracing.space
 
+    found = [
+        _channels(term, tuple(range(x.dim())), space),
+        *(_channels(bias.term, bias.axes, space) for bias in tracing.biases),
+    ]
+    laid = [values for values in found if values is not None]
     # A layer whose terms cancel has rounding left, which must not be stretched: the largest term of any layer tells its size.
-    terms = [term, *(bias.term for bias in tracing.biases)]
-    size = torch.stack([each.abs().flatten(1).amax(1) for each in terms]).amax(0)
+    # (Of those that are laid over the input: two dense layers have other biases than one in their place.)
+    size = torch.stack([values.abs().flatten(1).amax(1) for values in laid]).amax(0)
 
-    def psi(values: Tensor | None) -> Any:
-        if values is None:
-            return 0.0
+    def psi(values: Tensor) -> Any:
         values = values.abs() if absolute else values
         if rescale:
             one = values if joint else values.flatten(0, 1)
             values = rescaled(one, size.repeat_interleave(len(one) // len(x))).reshape(values.shape)
         return upsampled(values.sum(1), space, x)
 
-    result: Tensor = psi(_channels(term, tuple(range(x.dim())), space))
-    for bias in tracing.biases:
-        result = result + psi(_channels(bias.term, bias.axes, space))
+    result: Tensor = sum(psi(values) for values in laid)
     return result

@@ -21,11 +21,12 @@ _AT_HOME: dict[str, tuple[str, ...]] = {
         ("lrp-alpha1-beta0", "lrp-alpha2-beta1", "z-plus", "excitation-backprop"), ("relu-positive", "conv")
     ),
     **dict.fromkeys(("deep-taylor", "deep-taylor-bounded", "deep-taylor-zero"), ("relu-positive",)),
-    **dict.fromkeys(("deeplift-recursion", "deeplift-revealcancel", "cdasp", "dasp"), ("relu", "conv", "shared")),
+    **dict.fromkeys(("deeplift-revealcancel", "cdasp", "dasp"), ("relu", "conv", "shared")),
+    "deeplift-recursion": ("relu", "shared"),
     **dict.fromkeys(("patternnet", "patternnet-printed", "pattern-attribution", "pattern-attribution-printed"),
                     ("relu", "shared")),
     **dict.fromkeys(("rectgrad-tau", "rectgrad-mod-tau"),
-                    ("relu(magnitude=ordinary)", "conv(magnitude=ordinary)", "shared(magnitude=ordinary)")),
+                    ("relu(magnitude=large)", "conv(magnitude=large)", "shared(magnitude=large)")),
     "taylor-near-origin": ("relu-nobias",),
     "fullgrad": ("conv", "gap"),
     **dict.fromkeys(("lime", "kernel-shap"), ("relu", "shared")),
@@ -36,6 +37,8 @@ _AT_HOME: dict[str, tuple[str, ...]] = {
         ("conv", "gap", "avgpool"),
     ),
 }  # fmt: skip
+# CAM reads the weights of the one linear layer, and refuses a network that has none.
+_FORMS_OF = {"cam": ("/functional", "/method", "/in-place", "/in-place-method")}
 _STABILISED = ("lrp-epsilon", "lrp-epsilon-recursion", "lrp-composite", "clrp")
 
 
@@ -45,7 +48,8 @@ def _claims(name: str) -> Iterator[Claim]:
         yield holds("repeat-determinism", on=family, source=_NOTHING)
         yield holds("purity", on=family, source=_RESTORED)
         yield holds("memory", on=family, source=_NOTHING)
-        yield holds("form-invariance", on=family, source=_OPERATIONS)
+        for kind in _FORMS_OF.get(name, ("",)):
+            yield holds(f"form-invariance{kind}", on=family, source=_OPERATIONS)
         yield holds("tying-invariance", on=family, source=_OPERATIONS)
         if name in _STABILISED:
             yield fails("form-invariance/bare", on=family, reason=_EPSILON)

@@ -78,13 +78,14 @@ def gamma_rule(amount: float) -> Rule:
             return relevance
 
         result = replaced(value, _normalised(contributions, total), share)
-        note(result, _WEIGHTED_SUM, total)
+        note(result, _WEIGHTED_SUM, (contributions, total))
         return result
 
     return rule
 
 
-# Noted of what a gamma layer computed: its denominator, in which a bias that the code adds later counts too.
+# Noted of what a gamma layer computed: what its inputs contribute, and its denominator, in which a bias that the code adds
+# later counts too. (Its own shares are of no use then: they may be 0 / 0 where those of the sum with the bias are not.)
 _WEIGHTED_SUM = "weighted sum"
 
 
@@ -98,22 +99,22 @@ def gamma_bias(amount: float) -> Rule:
 
     def rule(operation: Operation) -> Any:
         result: Tensor = operation.run()
-        without = noted(operation.inputs[0], _WEIGHTED_SUM)
+        layer = noted(operation.inputs[0], _WEIGHTED_SUM)
         turned = operation.name == "rsub" or (operation.name == "sub" and operation.inputs[0] is not operation.args[0])
-        if len(operation.inputs) > 1 or without is None or turned:
+        if len(operation.inputs) > 1 or layer is None or turned:
             return result
-        z = operation.inputs[0].expand_as(result)
-        value, before = result.detach(), nonzero(z.detach())
-        bias = value - z.detach()
+        contributions, without = layer
+        value = result.detach()
+        bias = value - operation.inputs[0].detach()
         total = without + bias + amount * bias.clamp(min=0)
-        slope = value / before * without * _inverse(total)
 
         def share(g: Tensor) -> Tensor:
-            _refuse_pole(total, g * value)
-            return g * slope
+            relevance = relevance_of(g, value)
+            _refuse_pole(total, relevance)
+            return relevance
 
-        result = replaced(value, z, share)
-        note(result, _WEIGHTED_SUM, total)
+        result = replaced(value, _normalised(contributions.expand_as(value), total), share)
+        note(result, _WEIGHTED_SUM, (contributions, total))
         return result
 
     return rule
@@ -178,9 +179,9 @@ def rearranged(operation: Operation) -> Any:
     """An operation that moves entries: what is known of them moves along."""
     result = operation.run()
     if len(operation.inputs) == 1 and isinstance(result, Tensor):
-        total = noted(operation.inputs[0], _WEIGHTED_SUM)
-        if total is not None:
-            note(result, _WEIGHTED_SUM, operation.run_on(total))
+        layer = noted(operation.inputs[0], _WEIGHTED_SUM)
+        if layer is not None:
+            note(result, _WEIGHTED_SUM, tuple(operation.run_on(part) for part in layer))
     known = (
         input_of(operation.inputs[0])
         if len(operation.inputs) == 1 and operation.inputs[0] is operation.args[0]

@@ -89,7 +89,7 @@ COMMON = (
 def where_scores_count(claims: Iterable[Claim]) -> list[Claim]:
     """Claims of a method with an absolute threshold: where outputs are tiny, nothing passes it, and maps are empty."""
     return [
-        replace(claim, on="any(magnitude=ordinary)") if claim.kind == "holds" and claim.on == "any" else claim
+        replace(claim, on="any(magnitude=large)") if claim.kind == "holds" and claim.on == "any" else claim
         for claim in claims
     ]
 

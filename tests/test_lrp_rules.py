@@ -224,3 +224,17 @@ def test_rules_equal_zennits(trained: nn.Sequential, name: str, rule: str, first
         _, expected = attributor(x, lambda out: out * F.one_hot(target, 3))
     got = ac.get_method(name)(trained, x, target)
     assert float((got - expected).abs().max()) < 1e-9 * float(expected.abs().max())
+
+
+def test_a_bias_outside_of_its_layer_is_one_where_the_layer_alone_is_zero() -> None:
+    """W x = 0 has no shares, and W x + b has: (3, -2, -1) at (0, 1, -2) with b = 1.5, before a ReLU and a weight of 2."""
+    weight = torch.tensor([[3.0, -2.0, -1.0]], dtype=torch.float64)
+    x, target = torch.tensor([[0.0, 1.0, -2.0]], dtype=torch.float64), torch.tensor([0])
+
+    class Bare(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return 2 * (x @ weight.T + 1.5).relu()
+
+    # f = 3, z = -2 + 2 + 1.5, and gamma favours the bias alone: x_i w_i / (1.5 + 1.5 / 4) of f.
+    expected = torch.tensor([[0.0, -2.0, 2.0]], dtype=torch.float64) / 1.875 * 3
+    assert torch.allclose(ac.get_method("lrp-gamma")(Bare(), x, target), expected, rtol=1e-12)
