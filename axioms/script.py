@@ -118,7 +118,7 @@ _REFERENCE = {
 }
 
 
-def script(axiom: Axiom, variant: str, method: Method, case: Case, tolerance: float) -> str:
+def script(axiom: Axiom, variant: str, method: Method, case: Case, tolerance: float, floor: float = 0.0) -> str:
     """The runnable script of a case: network, inputs, the method's call, expected and obtained figures, the residual."""
     lines = [
         f"# {axiom.full(variant)}: {axiom.variants[variant]}",
@@ -189,7 +189,13 @@ def script(axiom: Axiom, variant: str, method: Method, case: Case, tolerance: fl
         axiom.script(variant, case).rstrip(),
         'print("expected ", expected.tolist())',
         'print("obtained ", obtained.tolist())',
-        f'print("residual ", (gap / scale.clamp(min=5e-324)).max().item(), "tolerance", {tolerance!r})',
+        *(
+            ["# The scale has a least value: below it a gap may be the rounding of sums along the network's paths."]
+            if floor
+            else []
+        ),
+        f'print("residual ", (gap.double() / scale.double().clamp(min={floor or 5e-324!r})).max().item(), '
+        f'"tolerance", {tolerance!r})',
     ]
     text = "\n".join(lines) + "\n"
     return text if "F." in text.replace("from torch.nn import functional as F", "") else text.replace(

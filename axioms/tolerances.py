@@ -33,12 +33,13 @@ PRESERVED = 1e-9
 
 @dataclass(frozen=True)
 class Judgement:
-    """A normalised residual (None: not finite) against its tolerance."""
+    """A normalised residual (None: not finite) against its tolerance, and the least scale that it was normalised by."""
 
     residual: float | None
     tolerance: float
     violated: bool
     empty: bool
+    floor: float = 0.0
 
 
 def judge(
@@ -67,10 +68,10 @@ def judge(
         ratio = gap / scale.clamp(min=max(floor, 5e-324))
         return float(ratio.where(gap > 0, gap).max())
 
-    residual = largest(0.0)
+    residual, floor = largest(0.0), 0.0
     if comparison.exact:
         return Judgement(residual, 0.0, residual > 0, empty)
     if residual > tolerance and magnitude is not None:
-        noise = NOISE_OPERATIONS * ROUNDOFF[dtype] * magnitude()
-        residual = largest(noise / TOLERANCE[dtype])
-    return Judgement(residual, tolerance, residual > tolerance, empty and not residual > tolerance)
+        floor = NOISE_OPERATIONS * ROUNDOFF[dtype] * magnitude() / TOLERANCE[dtype]
+        residual = largest(floor)
+    return Judgement(residual, tolerance, residual > tolerance, empty and not residual > tolerance, floor)

@@ -97,7 +97,7 @@ POWER = {
         "rescale_rule:relu counts_parameters:relu", "integrated-gradients:relu", layers=4, features=4
     ),
     "implementation-invariance/activation-change": Row(
-        "output_over_input:smooth sees_activations:odd-nobias", "integrated-gradients:smooth"
+        "output_over_input:smooth sees_activations:odd-nobias", "gradient:smooth"
     ),
     "implementation-invariance/chain": Row("guided:relu sees_all_weights:linear", "gradient:any"),
     "input-invariance/constant": Row(
@@ -162,7 +162,7 @@ POWER = {
         "draws_numbers_that_do_not_matter:linear occludes_in_the_callers_tensor:relu",
         "gradient:any lrp-0:relu smoothgrad:conv",
     ),
-    "memory": Row("keeps_every_graph:conv leaves_its_hooks_behind:relu", "integrated-gradients:smooth gradient:any"),
+    "memory": Row("keeps_every_graph:conv leaves_its_hooks_behind:relu", "integrated-gradients:relu gradient:any"),
     "form-invariance/functional": Row("guides_modules_only:relu counts_modules:linear", "guided-backprop:any"),
     "form-invariance/method": Row("guides_modules_only:conv counts_modules:smooth", "deeplift:relu gradient:any"),
     "form-invariance/in-place": Row("reads_the_input_after_the_call:relu rescale_rule:relu", "lrp-0:relu deeplift:any"),
