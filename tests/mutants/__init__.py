@@ -1,7 +1,7 @@
-"""Attribution methods with realistic mistakes: `figures` get the numbers wrong, `machinery` the passes through the model."""
+"""Attribution methods with realistic mistakes, a file for each part of a method that goes wrong."""
 
-from . import figures, machinery
+from . import batches, hooks, maps, numbers, operations, state
 from .right import MUTANTS, Mutant
 from .ten import TEN
 
-__all__ = ["MUTANTS", "TEN", "Mutant", "figures", "machinery"]
+__all__ = ["MUTANTS", "TEN", "Mutant", "batches", "hooks", "maps", "numbers", "operations", "state"]
