@@ -79,7 +79,7 @@ def to_document(
             "tolerance": judgement.tolerance,
             "attribution": _finite(trial.attribute().tolist()),
         },
-        "script": script(axiom, variant, method, case, judgement.tolerance, judgement.floor),
+        "script": script(axiom, variant, method, case, judgement),
     }
 
 

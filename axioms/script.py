@@ -11,6 +11,7 @@ from .axiom import Axiom
 from .cases import AnyNetwork, Case, UserModel
 from .networks.kinds import form_of, is_module, kind_of
 from .networks.spec import ARRAYS, Layer, Network
+from .tolerances import Judgement
 
 _BUFFERS = {"mean": "running_mean", "var": "running_var"}
 
@@ -118,7 +119,7 @@ _REFERENCE = {
 }
 
 
-def script(axiom: Axiom, variant: str, method: Method, case: Case, tolerance: float, floor: float = 0.0) -> str:
+def script(axiom: Axiom, variant: str, method: Method, case: Case, judgement: Judgement) -> str:
     """The runnable script of a case: network, inputs, the method's call, expected and obtained figures, the residual."""
     lines = [
         f"# {axiom.full(variant)}: {axiom.variants[variant]}",
@@ -191,11 +192,11 @@ def script(axiom: Axiom, variant: str, method: Method, case: Case, tolerance: fl
         'print("obtained ", obtained.tolist())',
         *(
             ["# The scale has a least value: below it a gap may be the rounding of sums along the network's paths."]
-            if floor
+            if judgement.floor
             else []
         ),
-        f'print("residual ", (gap.double() / scale.double().clamp(min={floor or 5e-324!r})).max().item(), '
-        f'"tolerance", {tolerance!r})',
+        f'print("residual ", (gap.double() / scale.double().clamp(min={judgement.floor or 5e-324!r})).max().item(), '
+        f'"tolerance", {judgement.tolerance!r})',
     ]
     text = "\n".join(lines) + "\n"
     return text if "F." in text.replace("from torch.nn import functional as F", "") else text.replace(

@@ -51,10 +51,6 @@ _INHERITED = (
 _PER_LOGIT = ("parity", "logit-permutation")
 
 
-# The family on which a rule with a stabiliser is continuous.
-_OWN_BIASES = "relu(magnitude=ordinary, form=module)"
-
-
 def competition(base: Method) -> Method:
     """The method that lets all labels compete for each feature of another method's map."""
 
@@ -113,12 +109,8 @@ def _claims(base: Method) -> tuple[Claim, ...]:
     def add(claim: Claim) -> None:
         claims.setdefault((claim.axiom, claim.on), claim)
 
-    known = {(claim.kind, claim.axiom, claim.on) for claim in base.claims}
-    if (
-        "holds",
-        "sensitivity-n",
-        "linear",
-    ) in known:  # then R_i is the weight times x_i - baseline_i on linear networks
+    held = {(claim.axiom, claim.on) for claim in base.claims if claim.kind == "holds"}
+    if ("sensitivity-n", "linear") in held:  # then R_i is the weight times x_i - baseline_i on linear networks
         add(
             fails(
                 "completeness/delta",
@@ -128,7 +120,7 @@ def _claims(base: Method) -> tuple[Claim, ...]:
         )
         add(fails("linearity", on="linear", reason="who wins in f + g depends on both"))
         add(fails("class-sensitivity/other-logits", on="linear", reason="the other logits compete, by definition"))
-    if any(("holds", "continuity", family) in known for family in ("relu", _OWN_BIASES, "any")):
+    if {on.partition("(")[0] for axiom, on in held if axiom == "continuity"} & {"relu", "any"}:
         add(fails("continuity", on="relu", reason="the label that is ahead changes where two maps cross"))
     for claim in base.claims:
         if claim.kind != "holds" or claim.tol is not None:

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from ..claims import fails, holds, method
 from ..errors import UsageError
-from .integrated_gradients import integrate_gradients
+from .path_integral import integrate_gradients
 
 # Rows of the data that are taken; from more, equally many at equal steps.
 MOST_ROWS = 64

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -317,21 +316,17 @@ def fullgrad(
         raise Unsupported(f"fullgrad needs convolutions whose maps can be laid over the input; the network has {what}")
     (space,) = tracing.space
 
-    found = [
-        _channels(term, tuple(range(x.dim())), space),
-        *(_channels(bias.term, bias.axes, space) for bias in tracing.biases),
-    ]
-    laid = [values for values in found if values is not None]
+    terms = [(term, tuple(range(x.dim()))), *((bias.term, bias.axes) for bias in tracing.biases)]
+    laid = [values for one, axes in terms if (values := _channels(one, axes, space)) is not None]
     # A layer whose terms cancel has rounding left, which must not be stretched: the largest term of any layer tells its size.
     # (Of those that are laid over the input: two dense layers have other biases than one in their place.)
     size = torch.stack([values.abs().flatten(1).amax(1) for values in laid]).amax(0)
 
-    def psi(values: Tensor) -> Any:
+    def psi(values: Tensor) -> Tensor:
         values = values.abs() if absolute else values
         if rescale:
             one = values if joint else values.flatten(0, 1)
             values = rescaled(one, size.repeat_interleave(len(one) // len(x))).reshape(values.shape)
         return upsampled(values.sum(1), space, x)
 
-    result: Tensor = sum(psi(values) for values in laid)
-    return result
+    return torch.stack([psi(values) for values in laid]).sum(0)

@@ -38,7 +38,9 @@ _AT_HOME: dict[str, tuple[str, ...]] = {
     ),
 }  # fmt: skip
 # CAM reads the weights of the one linear layer, and refuses a network that has none.
-_FORMS_OF = {"cam": ("/functional", "/method", "/in-place", "/in-place-method")}
+_FORMS_OF = {
+    "cam": tuple(f"form-invariance/{form}" for form in ("functional", "method", "in-place", "in-place-method"))
+}
 _STABILISED = ("lrp-epsilon", "lrp-epsilon-recursion", "lrp-composite", "clrp")
 
 
@@ -48,8 +50,8 @@ def _claims(name: str) -> Iterator[Claim]:
         yield holds("repeat-determinism", on=family, source=_NOTHING)
         yield holds("purity", on=family, source=_RESTORED)
         yield holds("memory", on=family, source=_NOTHING)
-        for kind in _FORMS_OF.get(name, ("",)):
-            yield holds(f"form-invariance{kind}", on=family, source=_OPERATIONS)
+        for axiom in _FORMS_OF.get(name, ("form-invariance",)):
+            yield holds(axiom, on=family, source=_OPERATIONS)
         yield holds("tying-invariance", on=family, source=_OPERATIONS)
         if name in _STABILISED:
             yield fails("form-invariance/bare", on=family, reason=_EPSILON)

@@ -48,8 +48,8 @@ def occlusion_1(
 
     What holds: sensitivity-1 by definition, on every network and at kinks too; dummy, symmetry, implementation
     invariance; linearity, class sensitivity and continuity; input invariance with a baseline that moves. What fails:
-    completeness, as soon as features interact; input invariance from a baseline that stays (zeros): f = x giv
-    s x, and x + m after a shift.
+    completeness, as soon as features interact; input invariance from a baseline that stays (zeros): f = x gives
+    x, and x + m after a shift.
 
     Args:
         model: maps [B, *shape] to logits [B, C], in eval mode.

@@ -30,7 +30,8 @@ class Scale:
     rows       rows of forward passes that one check may cost one method; a method that needs more gets fewer images, and
                below FEWEST_IMAGES the check does not apply
     data       training samples that methods learn means and patterns from
-    path       nodes on the path of methods that integrate (option `steps`), exact integrals are dear; 0: exact
+    path       nodes on the path of methods that integrate (their option `steps`, where nobody set it); 0: exact integrals,
+               which are dear on trained models
     batch      samples in one call of a method: what bounds memory
     resamples  of the bootstrap
     """
@@ -116,9 +117,8 @@ class Study:
         """
         if self._cost is None:
             one = self._rows(1)
-            each = max(
-                1, min(self._rows(2) - one, one)
-            )  # a method that learns from data looks at them once in each call
+            # A method that learns from data looks at them once in each call, however many samples the call has.
+            each = max(1, min(self._rows(2) - one, one))
             self._cost = one - each, each
         return self._cost
 

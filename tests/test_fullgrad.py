@@ -120,6 +120,21 @@ def test_the_saliency_map_by_hand() -> None:
     assert fullgrad(net, x, T0, rescale=False, absolute=False).tolist() == [[[1.0, -6.0, 0.0]]]
 
 
+def test_the_size_of_dense_biases_is_no_measure_of_rounding() -> None:
+    """Two dense layers whose large biases cancel, and the one layer that they are together."""
+    torch.manual_seed(0)
+    conv, first, second = nn.Conv1d(1, 2, 2), nn.Linear(4, 2), nn.Linear(2, 1, bias=False)
+    first.bias.data, second.weight.data = torch.tensor([1e9, 1e9]), torch.tensor([[1.0, -1.0]])
+    fused = nn.Linear(4, 1, bias=False)
+    fused.weight.data = first.weight.data[:1] - first.weight.data[1:]
+    x = torch.randn(1, 1, 3, dtype=torch.float64)
+    one = nn.Sequential(conv, nn.ReLU(), nn.Flatten(), fused).double()
+    expected = fullgrad(one, x, T0)
+    assert expected.amax() > 1
+    two = nn.Sequential(conv, nn.ReLU(), nn.Flatten(), first, second).double()
+    torch.testing.assert_close(fullgrad(two, x, T0), expected, rtol=1e-5, atol=1e-5)
+
+
 def test_refusals() -> None:
     with pytest.raises(Unsupported, match="no convolution"):
         fullgrad(nn.Linear(2, 2), torch.ones(1, 2), T0)

@@ -24,7 +24,11 @@ def _multipliers(f: Callable[[float], float], start: float, rise: float, fall: f
 
 def _curves(layer: Layer, value: np.ndarray) -> list[Callable[[float], float]]:
     """The activation of each entry, as a function of its value."""
-    return [lambda z, unit=at[0]: curve(layer, z, unit)[0] for at in np.ndindex(*value.shape)]  # type: ignore[misc]
+
+    def of(unit: int) -> Callable[[float], float]:
+        return lambda z: curve(layer, z, unit)[0]
+
+    return [of(at[0]) for at in np.ndindex(*value.shape)]
 
 
 def reveal_cancel(network: Network, x: np.ndarray, target: int, start: np.ndarray) -> np.ndarray:

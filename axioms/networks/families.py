@@ -260,7 +260,7 @@ _DRAWN = (
     ),
     Family(
         "attention", "one block of softmax attention with layer normalisation and GELU, the mean over tokens, a linear layer",
-        _tokens, architectures.attention, has=_has("activated gelu dense smooth product bias"), soft=True,
+        _tokens, architectures.attention, has=_has("activated only-gelu dense smooth product bias"), soft=True,
     ),
     Family(
         "activations", "dense networks with LeakyReLU, PReLU, Hardtanh, |z|, ELU or SiLU, also two in a row", _flat,
