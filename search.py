@@ -79,6 +79,10 @@ class Bench:
         """Where the cases of this cell come from."""
         return Origin.of(self.axiom, self.variant, self.family, self.method, self.given)
 
+    def late(self) -> bool:
+        """Whether the time that was given is over."""
+        return self.deadline is not None and time.monotonic() > self.deadline
+
     def looks_at_kink(self, case: Case) -> bool:
         """Whether the method differentiates the network on a kink, at a point that is neither x nor the baseline.
 
@@ -148,11 +152,14 @@ def tried(bench: Bench, tally: Tally, is_wide: bool, n: int, seed: int) -> Sampl
         return None
     cases, goal, refused = stream(bench.origin, seed), tally.examples + n, 0
     for number in itertools.count():
+        if bench.late():  # drawing a chunk takes longer than many a method takes on all of it
+            tally.cut = True
+            return None
         chunk, lost = cases.chunk(is_wide, n, number), 0
         for sample in chunk.samples:
             if tally.examples >= goal or refused > n:
                 return None
-            if bench.deadline is not None and time.monotonic() > bench.deadline:
+            if bench.late():
                 tally.cut = True
                 return None
             tally.discarded += sample.discarded

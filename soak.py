@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import argparse
 import json
+import statistics
 import sys
 import time
-from collections import Counter
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from .errors import UsageError
 from .plan import Cell
-from .runner import Options, run
+from .runner import Options, prepared, run
 from .verdicts import Result
 
 PER_ROUND = 50
@@ -26,8 +28,95 @@ def _holds(cell: Cell) -> bool:
     return cell.claim is not None and cell.claim.kind == "holds"
 
 
+@dataclass
+class Soak:
+    """What was reached.
+
+    examples  of each claim, by the id of its Result; also of those that had none
+    alarms    refuted claims, and methods that raised
+    """
+
+    examples: dict[str, int]
+    first_round: int = 0
+    rounds: int = 0
+    seconds: float = 0.0
+    alarms: list[Result] = field(default_factory=list)
+
+    def summary(self) -> str:
+        """One line."""
+        counts = sorted(self.examples.values())
+        total, middle = sum(counts), statistics.median_low(counts)
+        return (
+            f"{len(counts)} claims, {total} examples in {self.seconds:.0f} s: at least {counts[0]}, median {middle}, at most "
+            f"{counts[-1]} for each; {len(self.alarms)} alarms; {self.rounds} whole rounds"
+        )
+
+    def document(self) -> dict[str, object]:
+        """As JSON."""
+        return {
+            "first_round": self.first_round,
+            "whole_rounds": self.rounds,
+            "seconds": round(self.seconds),
+            "alarms": [result.line() for result in self.alarms],
+            "examples": self.examples,
+        }
+
+
+def soak(
+    targets: tuple[str, ...], directory: Path, max_examples: int, budget: float, jobs: int = 1, first_round: int = 0
+) -> Soak:
+    """Run rounds until each claim has its examples or the budget (seconds) is spent; Ctrl-C ends them earlier.
+
+    Writes soak.json to the directory after each round, and the witness of each alarm at once.
+
+    Raises:
+        UsageError: no method has the name of a target; none of them claims that anything holds; the directory cannot be
+            written.
+    """
+    start = time.monotonic()
+    cells, _ = prepared(Options(targets))
+    found = Soak({f"{cell.label}[{cell.method.name}-{cell.family}]": 0 for cell in cells if _holds(cell)}, first_round)
+    if not found.examples:
+        raise UsageError(f"{' '.join(targets)}: there is no claim that anything holds")
+    rounds = -(-max_examples // PER_ROUND)
+
+    def seen(done: int, total: int, result: Result) -> None:
+        found.examples[result.id] += result.examples
+        if result.observed in ("violated", "error"):
+            found.alarms.append(result)
+            path = directory / f"alarm-{len(found.alarms)}.json"
+            _write(path, result.witness or {"claim": result.id, "note": result.note})
+            print(f"ALARM {result.line()} ({path})", flush=True)
+        if sys.stderr.isatty():
+            print(f"\rround {number + 1}/{rounds}: {done}/{total} claims", end="", file=sys.stderr, flush=True)
+
+    try:
+        for number in range(first_round, rounds):
+            seed = FIRST_SEED + number
+            run(Options(targets, max_examples=PER_ROUND, seed=seed, deadline=start + budget), None, jobs, seen, _holds)
+            found.seconds = time.monotonic() - start
+            late = found.seconds > budget
+            found.rounds += not late
+            _write(directory / "soak.json", found.document())
+            print(f"\rround {number + 1}/{rounds}: {found.summary()}", file=sys.stderr, flush=True)
+            if late:
+                break
+    except KeyboardInterrupt:
+        found.seconds = time.monotonic() - start
+        _write(directory / "soak.json", found.document())
+    return found
+
+
+def _write(path: Path, document: object) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(document, allow_nan=False) + "\n")
+    except OSError as error:
+        raise UsageError(f"cannot write {path}: {error.strerror}") from error
+
+
 def main(argv: list[str] | None = None) -> int:
-    """Run rounds until each claim has its examples or the budget is spent; 1 where a claim was refuted."""
+    """The command; 1 where a claim was refuted, 2 for wrong usage."""
     parser = argparse.ArgumentParser(prog="python -m attribcheck.soak", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("targets", nargs="*", default=["builtin"], help="TARGETs; the built-in methods by default")
     parser.add_argument("-n", "--max-examples", type=int, default=10_000, help="examples for each claim")
@@ -36,33 +125,15 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--first-round", type=int, default=0, help="go on after a soak that ended before this round")
     parser.add_argument("--report-dir", type=Path, default=Path("attribcheck-report/soak"))
     given = parser.parse_args(argv)
-    examples: Counter[str] = Counter()
-    alarms: list[Result] = []
-    deadline = time.monotonic() + given.budget
-    given.report_dir.mkdir(parents=True, exist_ok=True)
-    rounds = -(-given.max_examples // PER_ROUND)
-    number = given.first_round
-
-    def seen(done: int, total: int, result: Result) -> None:
-        examples[result.id] += result.examples
-        if result.observed in ("violated", "error"):
-            alarms.append(result)
-            path = given.report_dir / f"alarm-{len(alarms)}.json"
-            path.write_text(json.dumps(result.witness or {"note": result.note}, allow_nan=False) + "\n")
-            print(f"ALARM {result.line()} ({path})", flush=True)
-        if sys.stderr.isatty():
-            print(f"\rround {number + 1}/{rounds}: {done}/{total} claims", end="", file=sys.stderr, flush=True)
-
-    while number < rounds and time.monotonic() < deadline:
-        options = Options(tuple(given.targets), max_examples=PER_ROUND, seed=FIRST_SEED + number, deadline=deadline)
-        run(options, jobs=given.jobs, progress=seen, wanted=_holds)
-        number += 1
-    fewest, most = min(examples.values(), default=0), max(examples.values(), default=0)
-    print(
-        f"\n{len(examples)} claims, {sum(examples.values())} examples, {fewest} to {most} for each; "
-        f"{len(alarms)} alarms; ended in round {number} of {rounds} (go on with --first-round {number})"
-    )
-    return 1 if alarms else 0
+    try:
+        found = soak(
+            tuple(given.targets), given.report_dir, given.max_examples, given.budget, given.jobs, given.first_round
+        )
+    except UsageError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print(f"{found.summary()} (go on with --first-round {found.first_round + found.rounds})")
+    return 1 if found.alarms else 0
 
 
 if __name__ == "__main__":

@@ -113,6 +113,10 @@ def main(argv: list[str] | None = None) -> int:
     return 1 if any(table(lives, names)[1]) else 0
 
 
+def _count(number: float, what: str) -> str:
+    return f"{number:g} {what}" if number == 1 else f"{number:g} {what}s"
+
+
 def report(lives: list[Life], names: tuple[str, ...], seeds: int, n: int) -> str:
     """The page of figures."""
     parts = [
@@ -134,7 +138,7 @@ number of examples until then. Layers (with weights) and features are those of t
         own = [life for life in lives if life.name in chosen and life.layers is not None]
         sizes = [(x.layers or 0, x.features or 0) for x in own]
         middle = [statistics.median(column) for column in zip(*sizes, strict=True)] if sizes else []
-        said = f"Median witness: {middle[0]:g} layers, {middle[1]:g} features. " if middle else ""
+        said = f"Median witness: {_count(middle[0], 'layer')}, {_count(middle[1], 'feature')}. " if middle else ""
         outlived = f"Outlived a seed: {'; '.join(survivors)}." if survivors else "Every one died under every seed."
         parts.append(
             f"\n## {title}\n\n{len(chosen)} methods. {said}{outlived}\n\n"
