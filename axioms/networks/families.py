@@ -159,7 +159,7 @@ def _maxpool(draft: Draft) -> Network:
     kernel = min(source.pick(2, 2, 3), *sizes)
     # A stride below the kernel makes windows overlap; a padded place never wins.
     settings = {"stride": source.pick(kernel, 1, 1, 2)}
-    if source.pick(False, False, True):
+    if source.pick(False, True):
         settings["padding"] = kernel // 2
     if source.pick(False, False, False, True) and all(2 * (kernel - 1) < size for size in sizes):
         settings["dilation"] = 2

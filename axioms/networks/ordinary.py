@@ -21,7 +21,7 @@ def _activation(draft: Draft, h: str) -> Layer:
     if kind == "prelu":
         return Layer(kind, weight=source.numbers((_SLOPE, 0.5, -0.5), source.pick(1, n)))
     if kind == "hardtanh":
-        return Layer(kind, low=-2.0, high=source.pick(2.0, 6.0))
+        return Layer(kind, low=-1.0, high=source.pick(1.0, 2.0))
     return Layer(kind)
 
 
