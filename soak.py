@@ -11,6 +11,7 @@ import json
 import statistics
 import sys
 import time
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -34,6 +35,7 @@ class Soak:
 
     examples  of each claim, by the id of its Result; also of those that had none
     alarms    refuted claims, and methods that raised
+    drawn     how many examples had each option, "form=module"
     """
 
     examples: dict[str, int]
@@ -41,6 +43,7 @@ class Soak:
     rounds: int = 0
     seconds: float = 0.0
     alarms: list[Result] = field(default_factory=list)
+    drawn: Counter[str] = field(default_factory=Counter)
 
     def summary(self) -> str:
         """One line."""
@@ -59,7 +62,49 @@ class Soak:
             "seconds": round(self.seconds),
             "alarms": [result.line() for result in self.alarms],
             "examples": self.examples,
+            "drawn": dict(sorted(self.drawn.items())),
         }
+
+    def page(self, how: str) -> str:
+        """As a page of Markdown; how: the budget, in words."""
+        by_axiom: dict[str, list[int]] = {}
+        for name, count in self.examples.items():
+            by_axiom.setdefault(name.partition("[")[0].partition("/")[0], []).append(count)
+        refuted = Counter(result.axiom.partition("/")[0] for result in self.alarms)
+        rows = [
+            f"| {axiom} | {len(counts)} | {sum(counts)} | {min(counts)} | {refuted[axiom]} |"
+            for axiom, counts in sorted(by_axiom.items())
+        ]
+        total, options = sum(self.examples.values()), dict[str, Counter[str]]()
+        for key, count in self.drawn.items():
+            name, _, value = key.partition("=")
+            options.setdefault(name, Counter())[value] += count
+        choices = [
+            f"| {name} | {', '.join(f'{value} {100 * count / total:.1f}%' for value, count in values.most_common())} |"
+            for name, values in sorted(options.items())
+        ]
+        none = [name for name, count in self.examples.items() if not count]
+        without = f"\n{len(none)} claims had no case: {', '.join(f'`{name}`' for name in none[:20])}.\n" if none else ""
+        alarms = "".join(f"\n- {result.line()}" for result in self.alarms) or " None."
+        return f"""# Soak: whether what is right is accused
+
+`make soak` tries fresh cases for each claim of the built-in methods that something holds, from seeds that no ordinary run
+has: {how}.
+
+{self.summary()}. Alarms:{alarms}
+{without}
+## By axiom
+
+| axiom | claims | examples | fewest for one claim | alarms |
+|---|---|---|---|---|
+{chr(10).join(rows)}
+
+## How often each option was drawn
+
+| option | share of the examples |
+|---|---|
+{chr(10).join(choices)}
+"""
 
 
 def soak(
@@ -82,6 +127,7 @@ def soak(
 
     def seen(done: int, total: int, result: Result) -> None:
         found.examples[result.id] += result.examples
+        found.drawn.update(result.drawn)
         if result.observed in ("violated", "error"):
             found.alarms.append(result)
             path = directory / f"alarm-{len(found.alarms)}.json"
@@ -123,12 +169,16 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--budget", type=float, default=600.0, help="seconds after which no more cases are tried")
     parser.add_argument("-j", "--jobs", type=int, default=1)
     parser.add_argument("--first-round", type=int, default=0, help="go on after a soak that ended before this round")
+    parser.add_argument("--write", type=Path, help="the Markdown file for what was reached")
     parser.add_argument("--report-dir", type=Path, default=Path("attribcheck-report/soak"))
     given = parser.parse_args(argv)
     try:
         found = soak(
             tuple(given.targets), given.report_dir, given.max_examples, given.budget, given.jobs, given.first_round
         )
+        if given.write is not None:
+            how = f"up to {given.max_examples} examples for each within {given.budget:g} s, in {given.jobs} processes"
+            given.write.write_text(found.page(how))
     except UsageError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

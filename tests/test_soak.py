@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 import time
 from collections.abc import Iterator
@@ -92,6 +93,20 @@ def test_rounds_go_on_where_a_soak_ended(tmp_path: Path) -> None:
     found = soak(("soaked:right",), tmp_path, 3 * PER_ROUND, budget=300, first_round=2)
     assert set(found.examples.values()) == {PER_ROUND}
     assert json.loads((tmp_path / "soak.json").read_text())["first_round"] == 2
+
+
+def test_the_page_of_what_was_reached(tmp_path: Path) -> None:
+    assert main(["soaked:right", "-n", "50", "--write", "SOAK.md"]) == 0
+    page = (tmp_path / "SOAK.md").read_text()
+    assert "up to 50 examples for each within 600 s, in 1 processes." in page
+    assert "at least 50, median 50, at most 50 for each; 0 alarms; 1 whole rounds. Alarms: None." in page
+    assert "| dummy | 1 | 50 | 50 | 0 |\n| symmetry | 1 | 50 | 50 | 0 |\n" in page
+    shares = re.search(r"\| tier \| small ([0-9.]+)%, wide ([0-9.]+)% \|", page)
+    assert shares is not None
+    assert [float(share) for share in shares.groups()] == [80, 20]
+    assert "no case" not in page
+    late = soak(("soaked:right",), tmp_path, 50, budget=0).page("in no time")
+    assert "2 claims had no case: `dummy[soaked:right-linear]`, `symmetry[soaked:right-linear]`." in late
 
 
 def test_a_budget_that_is_spent_draws_nothing_more(tmp_path: Path) -> None:
