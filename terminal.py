@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
     from .sanity.run import Options as SanityOptions
 
 
+# Between two lines of progress where there is no bar: a log of hours stays readable, and nobody takes a run for dead.
+PULSE = 60.0
+
+
 class Terminal:
     """What a person sees of a run: a progress bar, what fell, the summary, where the report is."""
 
@@ -29,14 +34,15 @@ class Terminal:
         self.err = Console(stderr=True, no_color=no_color, highlight=False)
 
     def watch(self, options: Options, jobs: int) -> Report:
-        """Run with a progress bar on standard error (none where that is no terminal, or with -q)."""
+        """Run with a progress bar on standard error; a line a minute where that is no terminal; with -q neither."""
         from .runner import run as run_cells
 
         with self._bar() as bar:
-            task = bar.add_task("preparing", total=None)
+            task, pulse = bar.add_task("preparing", total=None), _Pulse(self)
 
             def progress(done: int, total: int, result: Result) -> None:
                 bar.update(task, completed=done, total=total, description=f"{result.method}: {result.axiom}"[:60])
+                pulse.tell(done, total, "claims")
                 if self.verbose:
                     self.line(result)
 
@@ -101,6 +107,21 @@ _STYLE = {
 }
 
 
+class _Pulse:
+    """Progress for a log."""
+
+    def __init__(self, terminal: Terminal) -> None:
+        self.err = None if terminal.quiet or terminal.err.is_terminal else terminal.err
+        self.start = self.last = time.monotonic()
+
+    def tell(self, done: int, total: int, what: str) -> None:
+        """Print a line if the last one is a minute old."""
+        now = time.monotonic()
+        if self.err is not None and now - self.last >= PULSE and done < total:
+            self.last = now
+            self.err.print(f"{done} of {total} {what} after {(now - self.start) / 60:.0f} min", soft_wrap=True)
+
+
 class _Checks(Watch):
     """Full-model checks as they go on: training with its own bar, then one bar for all."""
 
@@ -108,6 +129,7 @@ class _Checks(Watch):
         self.terminal, self.bar = terminal, bar
         self.training = terminal.err.is_terminal and not terminal.quiet
         self.task = bar.add_task("preparing", total=None)
+        self.pulse = _Pulse(terminal)
 
     def preparing(self, subject: str) -> None:
         if self.terminal.verbose:
@@ -124,6 +146,7 @@ class _Checks(Watch):
     def done(self, done: int, total: int, findings: Sequence[Finding]) -> None:
         row = findings[0]
         self.bar.update(self.task, completed=done, total=total, description=f"{row.method}: {row.check}"[:60])
+        self.pulse.tell(done, total, "parts")
         for finding in findings:
             if self.terminal.verbose:
                 self.terminal.line(finding)

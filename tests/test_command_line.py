@@ -228,6 +228,16 @@ def test_run(method: str, snapshot: SnapshotAssertion) -> None:
     assert told(run("run", f"{MODULE}:{method}", "-n", "20")) == snapshot
 
 
+def test_a_log_gets_lines_of_progress(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where there is no terminal for a bar, once a minute."""
+    monkeypatch.setattr("attribcheck.terminal.PULSE", 0.0)
+    given = ("run", f"{MODULE}:sound", f"{MODULE}:modest", "-n", "5")
+    assert run(*given).stderr == "1 of 3 claims after 0 min\n2 of 3 claims after 0 min\n"
+    assert run(*given, "-q").stderr == ""
+    monkeypatch.setattr("attribcheck.terminal.PULSE", 60.0)
+    assert run(*given).stderr == ""
+
+
 def test_an_error_wins_over_a_refutation(snapshot: SnapshotAssertion) -> None:
     options = ("-n", "10", "--axiom", "completeness", "-q", "--report", "json")
     assert told(run("run", f"{MODULE}:forgetful", f"{MODULE}:misshapen", *options)) == snapshot

@@ -168,3 +168,9 @@ def test_a_run_of_axioms_leaves_claims_on_checks_alone() -> None:
     result = CliRunner().invoke(cli, ["run", "fake_checks:gradient", "-n", "5"], catch_exceptions=False)
     assert result.exit_code == 0
     assert result.stdout.startswith("1 checked: 1 as claimed\n")
+
+
+def test_a_log_gets_lines_of_progress(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("attribcheck.terminal.PULSE", 0.0)
+    assert sanity("fake_checks:gradient").stderr.startswith("1 of 2 parts after 0 min\n")
+    assert "parts" not in sanity("fake_checks:gradient", "-q").stderr
