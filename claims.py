@@ -47,6 +47,18 @@ class Claim:
         return self.axiom.partition("/")[2] if self.name == SANITY else None
 
 
+def _spoken(kind: str, axiom: str, on: str, tol: float | None) -> None:
+    """Raise UsageError for arguments that make no claim."""
+    if not isinstance(axiom, str):
+        raise UsageError(f"{kind}({axiom!r}): an axiom is a name, such as 'completeness/delta'")
+    if not isinstance(on, str):
+        raise UsageError(
+            f"{kind}({axiom!r}, on={on!r}): a family is one name, such as 'relu'; make a claim for each family"
+        )
+    if tol is not None and not (isinstance(tol, int | float) and 0 < tol < float("inf")):
+        raise UsageError(f"{kind}({axiom!r}): tol must be a positive finite number, not {tol!r}")
+
+
 def holds(axiom: str, on: str = "any", tol: float | None = None, source: str | None = None) -> Claim:
     """Claim that an axiom holds for every network of a family on which the method is supported.
 
@@ -58,10 +70,9 @@ def holds(axiom: str, on: str = "any", tol: float | None = None, source: str | N
         source: where the claim comes from (paper and proposition, documentation, or the argument).
 
     Raises:
-        UsageError: the tolerance is not a positive finite number.
+        UsageError: the tolerance is not a positive finite number; the axiom or the family is no name.
     """
-    if tol is not None and not 0 < tol < float("inf"):
-        raise UsageError(f"holds({axiom!r}): tol must be a positive finite number, not {tol!r}")
+    _spoken("holds", axiom, on, tol)
     return Claim("holds", axiom, on, tol=tol, source=source)
 
 
@@ -84,12 +95,11 @@ def fails(
         tol: the relative residual beyond which a case counts as a counterexample; None: rounding only.
 
     Raises:
-        UsageError: the reason is missing, or the tolerance is not a positive finite number.
+        UsageError: the reason is missing; the tolerance is not a positive finite number; the axiom or the family is no name.
     """
+    _spoken("fails", axiom, on, tol)
     if not reason:
         raise UsageError(f"fails({axiom!r}): a reason is mandatory; say why the axiom fails")
-    if tol is not None and not 0 < tol < float("inf"):
-        raise UsageError(f"fails({axiom!r}): tol must be a positive finite number, not {tol!r}")
     return Claim("fails", axiom, on, tol=tol, reason=reason, source=source, witness=witness)
 
 

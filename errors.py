@@ -21,5 +21,8 @@ class NotPreserved(AssertionError):
 
 def first_line(error: BaseException) -> str:
     """The first line of an exception's message."""
-    lines = str(error).strip().splitlines()
+    try:
+        lines = str(error).strip().splitlines()
+    except Exception:  # an exception of somebody else's, which may fail at that too
+        return "(its message cannot be read)"
     return lines[0] if lines else "(no message)"

@@ -18,13 +18,10 @@ from .claims import Method
 from .errors import MethodError, NotPreserved, Unsupported, UsageError
 from .methods.registry import resolve, unique
 from .plan import Cell, Selection, plan
-from .search import Bench, Tally, search
+from .search import ENOUGH, Bench, Tally, search
 from .streams import Origin
 from .verdicts import Report, Result
 from .witnesses import evaluate, filename, read_case, to_document
-
-# A claim that holds needs at least this share of max_examples in valid cases that say something.
-ENOUGH = 0.5
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,8 @@ from .witnesses import evaluate
 
 # Every fifth example is a network of ordinary size from a seed; the others are small and shrink.
 WIDE_SHARE = 5
+# A claim that holds needs at least this share of max_examples in valid cases that say something.
+ENOUGH = 0.5
 # A shrink that has not ended after so many evaluations stops at the smallest case so far.
 SHRINK_CALLS = 2000
 # So many cases that fail are shrunk, the simplest ones; the smallest result counts.
@@ -83,28 +85,41 @@ class Bench:
         """Whether the time that was given is over."""
         return self.deadline is not None and time.monotonic() > self.deadline
 
-    def looks_at_kink(self, case: Case) -> bool:
-        """Whether the method differentiates the network on a kink, at a point that is neither x nor the baseline.
+    def looks_elsewhere(self, case: Case) -> bool:
+        """Whether the method looks at a network where the axiom says nothing. Asked before a case counts as a counterexample.
 
-        A quadrature node that falls on a kink to the last bit gets one slope or the other by rounding, in either of two
-        equivalent networks. Only asked where a case is about to become a counterexample.
+        It differentiates on a kink, at a point that is neither x nor the baseline: a quadrature node that falls on a kink to
+        the last bit gets one slope or the other by rounding, in either of two equivalent networks. Or it calls the network
+        outside the box on which it is what the axiom says.
         """
-        trial = Trial(self.method, case, self.device, self.given)
+        trial, bound = Trial(self.method, case, self.device, self.given), self.axiom.within(case)
         for each in self.axiom.evaluated(self.variant, case):
-            if not isinstance(each.network, Network) or not has_kinks(each.network):
+            if not isinstance(each.network, Network):
+                continue
+            kinks = self.axiom.kinks != "any" and has_kinks(each.network)
+            if not kinks and bound is None:
                 continue
             points: list[Tensor] = []
+            reach = [0.0]
 
-            def record(module: Any, inputs: tuple[Any, ...], seen: list[Tensor] = points) -> None:
-                if torch.is_grad_enabled() and inputs and isinstance(inputs[0], Tensor):
+            def record(
+                module: Any, inputs: tuple[Any, ...], seen: list[Tensor] = points, far: list[float] = reach
+            ) -> None:
+                if inputs and isinstance(inputs[0], Tensor):
                     with torch._C.DisableTorchFunction():  # a method's function mode must not see what is copied here
-                        seen.append(inputs[0].detach().double().cpu().clone())
+                        far.append(float(inputs[0].detach().abs().max()) if inputs[0].numel() else 0.0)
+                        if torch.is_grad_enabled():
+                            seen.append(inputs[0].detach().double().cpu().clone())
 
             handle = trial.module(each).register_forward_pre_hook(record)
             try:
                 trial.attribute(each)
             finally:
                 handle.remove()
+            if bound is not None and max(reach) > bound:
+                return True
+            if not kinks:
+                continue
             known = [t.double().cpu() for t in (trial.tensor(each.x, each), trial.reference(each))]
             shape, margin = tuple(each.x.shape[1:]), SINGLE_MARGIN if each.dtype == "float32" else MARGIN
             for batch in points:
@@ -144,37 +159,44 @@ def _kind(tally: Tally) -> str:
 
 
 def tried(bench: Bench, tally: Tally, is_wide: bool, n: int, seed: int) -> Sample | None:
-    """Try up to n valid cases; the first that is violated (or on which the method errs), or None.
+    """Try n valid cases; the first that is violated (or on which the method errs), or None.
 
-    Where the method refuses networks, more are drawn, until it has refused more than n.
+    Where most of them say nothing, up to twice as many more are tried. Where the method refuses networks, more are drawn,
+    until it has refused more than n.
     """
     if n < 1:
         return None
     cases, goal, refused = stream(bench.origin, seed), tally.examples + n, 0
+    silent = tally.vacuous
+
+    def done() -> bool:
+        said = n - (goal - tally.examples) - (tally.vacuous - silent)
+        return refused > n or (tally.examples >= goal and (said >= ENOUGH * n or tally.examples >= goal + 2 * n))
+
     for number in itertools.count():
         if bench.late():  # drawing a chunk takes longer than many a method takes on all of it
             tally.cut = True
             return None
         chunk, lost = cases.chunk(is_wide, n, number), 0
         for sample in chunk.samples:
-            if tally.examples >= goal or refused > n:
+            if done():
                 return None
             if bench.late():
                 tally.cut = True
                 return None
             tally.discarded += sample.discarded
             kind, detail = _outcome(bench, sample.case, tally, shrinking=False)
-            lost += kind in ("unsupported", "on a kink")
+            lost += kind in ("unsupported", "elsewhere")
             refused += kind == "unsupported"
-            tally.discarded += kind == "on a kink"
+            tally.discarded += kind == "elsewhere"
             if kind == "error":
                 tally.error = detail
             if kind in ("violated", "error"):
                 return sample
-        if tally.examples >= goal or refused > n:
+        if done():
             return None
         tally.discarded += chunk.discarded
-        if lost == 0:  # there are no more valid cases than these
+        if lost == 0 and tally.examples < goal:  # there are no more valid cases than these
             return None
     raise AssertionError("unreachable")
 
@@ -225,7 +247,7 @@ def _shrunk(bench: Bench, found: Sample, tally: Tally, n: int, seed: int) -> Cas
         if state["calls"] > SHRINK_CALLS:
             return key in state["failing"]
         seen, detail = _outcome(bench, case, Tally(), shrinking=True)
-        if seen in ("unsupported", "on a kink"):
+        if seen in ("unsupported", "elsewhere"):
             hypothesis.reject()
         if seen != kind:
             return False
@@ -256,7 +278,7 @@ def _with_fewest_samples(bench: Bench, case: Case, kind: str) -> Case:
 
 
 def _outcome(bench: Bench, case: Case, tally: Tally, shrinking: bool) -> tuple[str, str]:
-    """ "holds", "violated", "unsupported", "on a kink" or "error", with the error's line; counts while generating."""
+    """ "holds", "violated", "unsupported", "elsewhere" or "error", with the error's line; counts while generating."""
     try:
         judgement, _, _ = evaluate(bench.axiom, bench.variant, bench.method, case, bench.tol, bench.device, bench.given)
     except Unsupported:
@@ -265,8 +287,8 @@ def _outcome(bench: Bench, case: Case, tally: Tally, shrinking: bool) -> tuple[s
     except MethodError as error:
         tally.examples += not shrinking
         return "error", str(error)
-    if judgement.violated and bench.axiom.kinks != "any" and bench.looks_at_kink(case):
-        return "on a kink", ""
+    if judgement.violated and bench.looks_elsewhere(case):
+        return "elsewhere", ""
     if not shrinking:
         tally.examples += 1
         tally.vacuous += judgement.empty

@@ -29,6 +29,7 @@ class Axiom:
     evaluated  the cases on which the method is called: the case itself and its rewritten, shifted ... companions
     kinks      "off": cases must not touch a kink; "at x": x may lie on one, but no piece of the segment from the baseline;
                "any": they may
+    within     the box |x_i| <= b on which what the axiom says of a case's networks is true; None: everywhere
     default    what "name" alone claims; None: every variant
     fails_only variants of which a counterexample says something and its absence nothing: for `fails` claims alone
     others     what a variant stands for, where there is one for each of something and no list: "<other method>"
@@ -47,6 +48,7 @@ class Axiom:
     script: Callable[[str, Case], str]
     evaluated: Callable[[str, Case], list[Case]] = _only
     kinks: str = "off"
+    within: Callable[[Case], float | None] = lambda case: None
     default: tuple[str, ...] | None = None
     fails_only: tuple[str, ...] = ()
     others: str | None = None

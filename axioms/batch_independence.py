@@ -44,7 +44,8 @@ def _residual(variant: str, trial: Trial) -> Comparison:
         alone = [trial.attribute(_alone(case, b, n))[b] for b in range(n)]
     else:
         alone = [trial.attribute(_alone(case, b, 1))[0] for b in range(n)]
-    return compare_maps("the map of each sample in the batch against its map alone", together, torch.stack(alone))
+    what = "the map of each sample in the batch against its map alone"
+    return compare_maps(what, together, torch.stack(alone), one_network=True)
 
 
 def _script(variant: str, case: Case) -> str:

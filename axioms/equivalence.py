@@ -26,6 +26,7 @@ from ..errors import MethodError, UsageError
 from .axiom import Axiom
 from .cases import Case, Setting
 from .comparison import Comparison, compare_maps
+from .script import seeded
 from .trial import Trial
 
 
@@ -79,7 +80,6 @@ def _residual(variant: str, trial: Trial) -> Comparison:
 
 def _script(variant: str, case: Case) -> str:
     other = other_method(variant)
-    seeded = [f"torch.manual_seed({case.seed})"] if other.stochastic else []
     start = "None" if other.baseline is None else "reference"
     data = ", data=data" if other.data else ""
     lines = [
@@ -87,7 +87,7 @@ def _script(variant: str, case: Case) -> str:
         "",
         f"other = attribcheck.get_method({variant!r})",
         "obtained = attribute(model, x, target, baseline)",
-        *seeded,
+        *(seeded(case.seed) if other.stochastic else []),
         f"expected = other(model, x, target, {start}{data})",
         "gap = (obtained - expected).abs().flatten(1).amax(1)",
         "scale = expected.abs().flatten(1).amax(1) + obtained.abs().flatten(1).amax(1)",

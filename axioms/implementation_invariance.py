@@ -6,8 +6,10 @@ Source: Sundararajan et al. 2017, section 2.2; Ancona et al. 2019, section 7.4. 
 a rewrite that preserves the function by a proof; each variant is one rewrite, `chain` up to three of them in a row. That
 the outputs agree is checked on each case.
 
-Preconditions: neither network touches a kink at x, nor along the segment from the method's baseline: the derivative that
-automatic differentiation picks at a kink is a property of the implementation (x against ReLU(x) - ReLU(-x) at 0).
+Preconditions: the method looks at the networks where they agree (a unit that is never active on four times the range of the
+case may be active elsewhere); neither network touches a kink at x, nor along the segment from the method's baseline: the
+derivative that automatic differentiation picks at a kink is a property of the implementation (x against ReLU(x) - ReLU(-x)
+at 0).
 
 Holds: everything that is defined by the function: gradient, gradient * input, integrated gradients, occlusion, Shapley
 values. Fails: DeepLIFT (Rescale) on the nested identity, ReLU(ReLU(x1) - 1 - ReLU(x2)) = ReLU(ReLU(x1 - 1) - ReLU(x2)) at
@@ -26,6 +28,7 @@ from .cases import Case, Setting
 from .comparison import Comparison, compare_maps
 from .networks.families import Family
 from .networks.rewrites import CHAIN, REWRITES, Context, Rewrite, applicable, largest_difference
+from .networks.rewrites.units import NEVER_ACTIVE
 from .networks.spec import Network
 from .tolerances import PRESERVED
 from .trial import Trial
@@ -35,6 +38,11 @@ def bound_of(case: Case) -> float:
     """The box |x_i| <= bound on which rewrites must preserve the function: four times what the case reaches."""
     reach = max(float(np.abs(a).max()) for a in (case.x, case.baseline, case.data, np.ones(1)) if a is not None)
     return 4.0 * reach
+
+
+def within(case: Case) -> float | None:
+    """The box, where one of the rewrites that made the case preserves the function in it alone."""
+    return bound_of(case) if NEVER_ACTIVE.name in case.drawn.get("chain", ()) else None
 
 
 def rewritten(network: Network, rewrite: Rewrite, case: Case, setting: Setting) -> tuple[Network, Network] | None:
@@ -120,6 +128,7 @@ AXIOM = Axiom(
     residual=_residual,
     script=_script,
     evaluated=_evaluated,
+    within=within,
     draws=("chain", "rewritten"),
     applies=lambda variant, family: (
         bool(applicable(family)) if variant == CHAIN else REWRITES[variant] in applicable(family)

@@ -1,13 +1,15 @@
 """Purity: a call leaves the model, the caller's tensors and the random numbers as they were.
 
 Untouched: parameters, their gradients and requires_grad; buffers; hooks; attributes and the mode of every module; x, target,
-baseline and data; the grad mode; the global random numbers (of torch, numpy and random), which a stochastic method may
-consume but not reseed, and which others leave alone.
+baseline and data; settings of the process, such as the grad mode, the default dtype and hooks of all modules; the global
+random numbers (of torch, numpy and random), which a stochastic method may consume but not reseed, and which others leave
+alone. A module or a parameter that was replaced by an equal one is not the same one: an optimiser would hold the old one.
 
 Source: the contract of a method. A library that leaves hooks behind changes every later gradient of that model.
 
-Before the call one parameter gets a gradient and another one is frozen, as in the middle of a fine-tuning: what sets
-gradients to None, or unfreezes everything, shows. Each figure counts what the call changed; the line above it names them.
+Before the call one parameter gets a gradient, another one is frozen, and the model has a hook, as in the middle of a
+fine-tuning: what sets gradients to None, unfreezes everything, or removes hooks that are not its own, shows.
+Each figure counts what the call changed; the line above it names them.
 
 Preconditions: none.
 
@@ -28,6 +30,7 @@ from torch import Tensor, nn
 from .axiom import Axiom
 from .cases import Case, Setting
 from .comparison import Comparison, compare_counts
+from .surroundings import kept_random_numbers, kept_settings, seed_all, settings
 from .trial import Arguments, Trial
 
 WHERE = (
@@ -37,10 +40,25 @@ WHERE = (
     "hooks",
     "attributes",
     "the caller's tensors",
-    "grad mode",
+    "settings of the process",
     "random numbers",
 )
 _HOOKS = tuple(name for name in vars(nn.Module()) if name.endswith("_hooks"))
+
+
+class _One:
+    """An object, which is no other one, however equal."""
+
+    def __init__(self, thing: Any) -> None:
+        self.thing = thing
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _One) and self.thing is other.thing
+
+    def __hash__(self) -> int:
+        return id(self.thing)
+
+
 _OWN = frozenset({"_parameters", "_buffers", "_modules", *vars(nn.Module())}) - {"training"}
 
 
@@ -70,12 +88,14 @@ def _state(given: Arguments) -> dict[str, dict[str, Any]]:
     state: dict[str, dict[str, Any]] = {where: {} for where in WHERE}
     for name, parameter in given.module.named_parameters():
         state["parameters"][name] = _copied(parameter)
+        state["parameters"][f"identity of {name}"] = _One(parameter)
         state["parameters"][f"requires_grad of {name}"] = parameter.requires_grad
         state["gradients"][f"gradient of {name}"] = _copied(parameter.grad)
     for name, buffer in given.module.named_buffers():
         state["buffers"][name] = _copied(buffer)
     for name, module in given.module.named_modules():
         at = name or "the model"
+        state["attributes"][f"identity of {at}"] = _One(module)
         for hooks in _HOOKS:
             state["hooks"][f"{hooks.strip('_')} of {at}"] = len(getattr(module, hooks))
         own = {key: _plain(value) for key, value in vars(module).items() if key not in _OWN}
@@ -85,8 +105,7 @@ def _state(given: Arguments) -> dict[str, dict[str, Any]]:
         if tensor is not None:
             state["the caller's tensors"][name] = _copied(tensor)
             state["the caller's tensors"][f"requires_grad of {name}"] = (tensor.requires_grad, tensor.grad is None)
-    state["grad mode"]["grad mode"] = torch.is_grad_enabled()
-    state["grad mode"]["default dtype"] = str(torch.get_default_dtype())
+    state["settings of the process"] = settings()
     return state
 
 
@@ -105,8 +124,13 @@ def _changes(before: dict[str, Any], after: dict[str, Any]) -> Iterator[str]:
             yield name
 
 
+def _listening(module: nn.Module, inputs: Any, output: Any) -> None:
+    """A hook of the caller's."""
+
+
 def _fine_tuning(module: nn.Module) -> None:
-    """One parameter has a gradient, another one is frozen."""
+    """One parameter has a gradient, another one is frozen, and somebody listens."""
+    module.register_forward_hook(_listening)
     parameters = list(module.parameters())
     if parameters:
         parameters[0].grad = torch.full_like(parameters[0], 0.5)
@@ -117,15 +141,12 @@ def _residual(variant: str, trial: Trial) -> Comparison:
     given = trial.arguments(trial.case)
     _fine_tuning(given.module)
     changed: dict[str, list[str]] = {}
-    kept = (random.getstate(), np.random.get_state())
-    with trial.own_random_numbers():
+    with kept_settings(), kept_random_numbers(trial.device):
         ends = []
         for seed in (trial.case.seed, trial.case.seed + 1):
-            torch.manual_seed(seed)
-            np.random.seed(seed)
-            random.seed(seed)
+            seed_all(seed)
             before, numbers = _state(given), _random()
-            trial.answer(given)
+            trial.call(given)
             after = _state(given)
             for where in WHERE:
                 changed.setdefault(where, []).extend(sorted(_changes(before[where], after[where])))
@@ -134,8 +155,6 @@ def _residual(variant: str, trial: Trial) -> Comparison:
                 changed["random numbers"] += sorted(_changes(numbers, ends[-1]))
         # Two different beginnings end alike: somebody has set the seed in between.
         changed["random numbers"] += [f"{name}, reseeded" for name in ends[0] if _same(ends[0][name], ends[1][name])]
-    random.setstate(kept[0])
-    np.random.set_state(kept[1])
     names = {where: sorted(set(found)) for where, found in changed.items()}
     listed = ", ".join(name for found in names.values() for name in found)
     what = f"what two calls changed among {', '.join(WHERE)}: {listed or 'nothing'}"
@@ -149,10 +168,14 @@ def state():
     names = [sorted(vars(m)) + [m.training] for m in model.modules()]
     tensors = [t for p in model.parameters() for t in (p, p.grad)] + [*model.buffers(), x, target, baseline]
     copies = [None if t is None else (t.detach().clone().tolist(), t.requires_grad) for t in tensors]
-    return {{"hooks": hooks, "attributes": names, "tensors": copies, "grad mode": torch.is_grad_enabled()}}
+    parts = [id(part) for part in (*model.modules(), *model.parameters())]
+    settings = [torch.is_grad_enabled(), str(torch.get_default_dtype()), torch.get_num_threads()]
+    return {{"hooks": hooks, "attributes": names, "tensors": copies, "identity": parts, "settings": settings}}
 
 
 parameters = list(model.parameters())
+kept = [*model.modules(), *parameters]
+model.register_forward_hook(lambda *given: None)
 parameters[0].grad = torch.full_like(parameters[0], 0.5)
 parameters[-1].requires_grad_(len(parameters) == 1)
 torch.manual_seed({case.seed})

@@ -34,9 +34,8 @@ def _residual(variant: str, trial: Trial) -> Comparison:
     first = trial.attribute()
     trial.attribute(trial.case.but(x=np.asarray(trial.case.drawn["between"], dtype=np.float64)))
     again = [trial.attribute(), trial.attribute()]
-    return compare_maps(
-        "the maps of the third and the fourth call against the first", torch.cat(again), torch.cat([first] * 2)
-    )
+    what = "the maps of the third and the fourth call against the first"
+    return compare_maps(what, torch.cat(again), torch.cat([first] * 2), one_network=True)
 
 
 def _script(variant: str, case: Case) -> str:

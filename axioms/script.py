@@ -122,12 +122,6 @@ _REFERENCE = {
 def script(axiom: Axiom, variant: str, method: Method, case: Case, judgement: Judgement) -> str:
     """The runnable script of a case: network, inputs, the method's call, expected and obtained figures, the residual."""
     lines = [
-        f"# {axiom.full(variant)}: {axiom.variants[variant]}",
-        *(["import copy", ""] if isinstance(case.network, UserModel) else []),
-        "import torch",
-        "from torch import nn",
-        "from torch.nn import functional as F",
-        "",
         method.imports or "# Define or import the method under test: attribute(model, x, target, baseline)",
         "",
         f"torch.set_default_dtype(torch.{case.dtype})",
@@ -170,7 +164,7 @@ def script(axiom: Axiom, variant: str, method: Method, case: Case, judgement: Ju
             "",
             "",
             "def attribute(*arguments):",
-            f"    torch.manual_seed({case.seed})",
+            *(f"    {line}" for line in seeded(case.seed)),
             "    return unseeded(*arguments)",
             "",
         ]
@@ -198,10 +192,22 @@ def script(axiom: Axiom, variant: str, method: Method, case: Case, judgement: Ju
         f'print("residual ", (gap.double() / scale.double().clamp(min={judgement.floor or 5e-324!r})).max().item(), '
         f'"tolerance", {judgement.tolerance!r})',
     ]
-    text = "\n".join(lines) + "\n"
-    return text if "F." in text.replace("from torch.nn import functional as F", "") else text.replace(
-        "from torch.nn import functional as F\n", ""
-    )  # fmt: skip
+    body = "\n".join(lines) + "\n"
+    standard = [f"import {name}" for name in ("copy", "random") if f"{name}." in body]
+    head = [
+        f"# {axiom.full(variant)}: {axiom.variants[variant]}",
+        *([*standard, ""] if standard else []),
+        *(["import numpy"] if "numpy." in body else []),
+        "import torch",
+        "from torch import nn",
+        *(["from torch.nn import functional as F"] if "F." in body else []),
+    ]
+    return "\n".join([*head, "", body])
+
+
+def seeded(seed: int) -> list[str]:
+    """The lines that begin all random numbers anew."""
+    return [f"torch.manual_seed({seed})", f"numpy.random.seed({seed})", f"random.seed({seed})"]
 
 
 def _moved_baseline(method: Method, case: Case) -> str:

@@ -23,7 +23,7 @@ from ..errors import NotPreserved
 from .axiom import Axiom
 from .cases import Case, Setting
 from .comparison import Comparison, compare_entries
-from .implementation_invariance import bound_of, rewritten
+from .implementation_invariance import bound_of, rewritten, within
 from .networks.build import evaluate
 from .networks.compose import combined, swapped
 from .networks.families import Family
@@ -41,18 +41,20 @@ def _draw(variant: str, setting: Setting) -> Case | None:
     i = source.pick(*range(n - 1))
     j = source.pick(*range(i + 1, n))
     left = right = case.network
+    chain: list[str] = []
     rewrites = applicable(setting.family)
     if rewrites and source.pick("same", "rewritten") == "rewritten":
-        pair = rewritten(case.network, source.pick(*rewrites), case, setting)
+        rewrite = source.pick(*rewrites)
+        pair = rewritten(case.network, rewrite, case, setting)
         if pair is None:
             return None
-        left, right = pair
+        (left, right), chain = pair, [rewrite.name]
     network = combined("add", left, swapped(right, i, j))
     arrays = {
         name: None if array is None else _symmetric(array, i, j)
         for name, array in (("x", case.x), ("baseline", case.baseline), ("data", case.data))
     }
-    case = case.but(network=network, **arrays).with_drawn(features=[i, j])
+    case = case.but(network=network, **arrays).with_drawn(features=[i, j], chain=chain)
     _precheck(network, i, j, case)
     return case
 
@@ -102,5 +104,6 @@ AXIOM = Axiom(
     draw=_draw,
     residual=_residual,
     draws=("features",),
+    within=within,
     script=_script,
 )

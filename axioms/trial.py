@@ -12,6 +12,7 @@ from ..errors import MethodError, Unsupported, UsageError, first_line
 from .cases import DTYPES, AnyNetwork, Case, GivenModel, realize
 from .networks.build import evaluate
 from .networks.spec import Network
+from .surroundings import kept_random_numbers, kept_settings, seed_all
 
 
 class Arguments(NamedTuple):
@@ -77,13 +78,9 @@ class Trial:
         case = case or self.case
         if not self.method.stochastic:
             return self.answer(self.arguments(case))
-        with self.own_random_numbers():
-            torch.manual_seed(case.seed)
+        with kept_random_numbers(self.device):
+            seed_all(case.seed)
             return self.answer(self.arguments(case))
-
-    def own_random_numbers(self) -> Any:
-        """A context after which torch's random numbers go on as if nothing had been drawn."""
-        return torch.random.fork_rng(devices=[torch.cuda.current_device()] if self.device == "cuda" else [])
 
     def arguments(self, case: Case) -> Arguments:
         """What the method is called with on a case, in fresh tensors."""
@@ -93,13 +90,18 @@ class Trial:
         return Arguments(self.module(case), x, torch.tensor(case.target, device=self.device), baseline, data)
 
     def answer(self, given: Arguments) -> Tensor:
-        """The attribution [B, *shape], held to the contract."""
+        """The attribution [B, *shape], held to the contract; whatever the call does to the process is undone."""
+        with kept_settings():
+            return self.call(given)
+
+    def call(self, given: Arguments) -> Tensor:
+        """The same, with what the call does to the process."""
         x, options = given.x, {} if given.data is None else {"data": given.data}
         try:
             result = self.method.function(given.module, x, given.target, given.baseline, **options)
         except (Unsupported, UsageError):
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise MethodError(f"raised {type(error).__name__}: {first_line(error)}") from error
         attribution = _held_to_contract(result, x)
         self.finite = self.finite and bool(torch.isfinite(attribution).all())
@@ -141,6 +143,8 @@ def _held_to_contract(result: Any, x: Tensor) -> Tensor:
         raise MethodError(f"returned shape {tuple(result.shape)} for an input of shape {tuple(x.shape)}")
     if result.dtype != x.dtype:
         raise MethodError(f"returned dtype {_plain(result.dtype)} for an input of dtype {_plain(x.dtype)}")
+    if result.layout != torch.strided:
+        raise MethodError(f"returned a tensor of layout {_plain(result.layout)}, expected a dense one")
     if result.device != x.device:
         raise MethodError(f"returned a tensor on {result.device} for an input on {x.device}")
     return result.detach()
@@ -150,5 +154,5 @@ def _a(noun: str) -> str:
     return f"{'an' if noun[:1].lower() in 'aeiou' else 'a'} {noun}"
 
 
-def _plain(dtype: torch.dtype) -> str:
-    return str(dtype).removeprefix("torch.")
+def _plain(of: torch.dtype | torch.layout) -> str:
+    return str(of).removeprefix("torch.")

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..claims import Method, declaration
-from ..errors import UsageError
+from ..errors import UsageError, first_line
 from . import captum_adapter, naming
 from .builtin import ABSENT, BUILTIN, WRAPPERS, named
 
@@ -115,8 +115,8 @@ def import_object(target: str, what: str = "target") -> Any:
         if error.name is not None and (module_name + ".").startswith(error.name + "."):
             raise UsageError(f"{what} {target!r}: there is no module {error.name!r} here or installed") from error
         raise UsageError(f"{what} {target!r}: importing {module_name} failed: {error}") from error
-    except Exception as error:
-        detail = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else '(no message)'}"
+    except (Exception, SystemExit) as error:
+        detail = f"{type(error).__name__}: {first_line(error)}"
         raise UsageError(f"{what} {target!r}: importing {module_name} failed: {detail}") from error
     for part in path.split("."):
         if not hasattr(found, part):

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..axioms.surroundings import kept_random_numbers, kept_settings, seed_all
 from ..axioms.trial import baseline_for
 from ..claims import Method
 from ..errors import MethodError, Unsupported, UsageError, first_line
@@ -172,14 +173,13 @@ class Study:
         options: dict[str, Any] = {"data": data} if method.data else {}
         if self.path is not None:
             options["steps"] = self.path
-        devices = [torch.cuda.current_device()] if self.device == "cuda" else []
         try:
-            with torch.random.fork_rng(devices=devices):
-                torch.manual_seed(self.seed)
+            with kept_settings(), kept_random_numbers(self.device):
+                seed_all(self.seed)
                 result = method.function(model, x.clone(), target.clone(), baseline, **options)
         except (Unsupported, UsageError):
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise MethodError(f"raised {type(error).__name__}: {first_line(error)}") from error
         if not isinstance(result, Tensor) or result.shape != x.shape:
             raise MethodError(f"returned no attribution of shape {tuple(x.shape)}")
