@@ -161,17 +161,21 @@ def _kind(tally: Tally) -> str:
 def tried(bench: Bench, tally: Tally, is_wide: bool, n: int, seed: int) -> Sample | None:
     """Try n valid cases; the first that is violated (or on which the method errs), or None.
 
-    Where most of them say nothing, up to twice as many more are tried. Where the method refuses networks, more are drawn,
-    until it has refused more than n.
+    Where most of them say nothing, up to twice as many more are tried. Where the method refuses networks, or looks elsewhere,
+    more are drawn, until it has refused more than n, or looked elsewhere in more than 2 n.
     """
     if n < 1:
         return None
-    cases, goal, refused = stream(bench.origin, seed), tally.examples + n, 0
-    silent = tally.vacuous
+    cases, goal, silent = stream(bench.origin, seed), tally.examples + n, tally.vacuous
+    refused = elsewhere = 0
 
     def done() -> bool:
         said = n - (goal - tally.examples) - (tally.vacuous - silent)
-        return refused > n or (tally.examples >= goal and (said >= ENOUGH * n or tally.examples >= goal + 2 * n))
+        return (
+            refused > n
+            or elsewhere > 2 * n
+            or (tally.examples >= goal and (said >= ENOUGH * n or tally.examples >= goal + 2 * n))
+        )
 
     for number in itertools.count():
         if bench.late():  # drawing a chunk takes longer than many a method takes on all of it
@@ -188,6 +192,7 @@ def tried(bench: Bench, tally: Tally, is_wide: bool, n: int, seed: int) -> Sampl
             kind, detail = _outcome(bench, sample.case, tally, shrinking=False)
             lost += kind in ("unsupported", "elsewhere")
             refused += kind == "unsupported"
+            elsewhere += kind == "elsewhere"
             tally.discarded += kind == "elsewhere"
             if kind == "error":
                 tally.error = detail

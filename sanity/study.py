@@ -181,8 +181,8 @@ class Study:
             raise
         except (Exception, SystemExit) as error:
             raise MethodError(f"raised {type(error).__name__}: {first_line(error)}") from error
-        if not isinstance(result, Tensor) or result.shape != x.shape:
-            raise MethodError(f"returned no attribution of shape {tuple(x.shape)}")
+        if not isinstance(result, Tensor) or result.shape != x.shape or result.layout != torch.strided:
+            raise MethodError(f"returned no dense attribution of shape {tuple(x.shape)}")
         if not torch.isfinite(result).all():
             raise MethodError("returned a map that is not finite")
         return result.detach()
