@@ -14,9 +14,13 @@ import attribcheck as ac
 import numpy as np
 import pytest
 import torch
+from attribcheck.axioms.cases import Case
+from attribcheck.axioms.networks.spec import Call, Layer, Network
 from attribcheck.axioms.surroundings import kept_random_numbers, kept_settings, seed_all, settings
 from attribcheck.errors import MethodError, UsageError
+from attribcheck.methods.registry import as_method
 from attribcheck.sanity.study import SCALES, Study
+from attribcheck.search import Bench, Tally, _outcome
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_hook
 
@@ -243,6 +247,39 @@ def test_a_violation_inside_the_box_still_counts() -> None:
 
     (result,) = results(by_size, "implementation-invariance/never-active").values()
     assert result.observed == "violated"
+
+
+def normalised(model: nn.Module, x: Tensor, target: Tensor, baseline: Tensor | None = None) -> Tensor:
+    size = gradient(model, x, target).abs()
+    top = size.flatten(1).amax(1).reshape(-1, *[1] * (x.dim() - 1))
+    return torch.where(top > 0, size / top, torch.zeros_like(size))
+
+
+def magnified(model: nn.Module, x: Tensor, target: Tensor, baseline: Tensor | None = None) -> Tensor:
+    return 1e6 * gradient(model, x, target)
+
+
+def by_depth(model: nn.Module, x: Tensor, target: Tensor, baseline: Tensor | None = None) -> Tensor:
+    return gradient(model, x, target) + len(list(model.modules()))
+
+
+@pytest.mark.parametrize(
+    ("method", "outcome"),
+    [(gradient, "holds"), (normalised, "elsewhere"), (magnified, "elsewhere"), (by_depth, "violated")],
+)
+def test_rounding_of_a_constant_function_accuses_nobody(method: Callable[..., Tensor], outcome: str) -> None:
+    """w p + w (1 - p), with the softmax p: the gradient is rounding, another one where the last layer is split into two."""
+    body = {"a": Layer("linear", weight=[[0.31, -0.73, 0.27], [1.13, 0.41, -0.69]]), "b": Layer("softmax")}
+    calls = (Call("h", "a", ("x",)), Call("p", "b", ("h",)))
+    one = Network((3,), {**body, "c": Layer("linear", weight=[[1000.1] * 2])}, (*calls, Call("y", "c", ("p",))))
+    parts = {"c": Layer("linear", weight=[[123.4, 500.05], [876.7, 500.05]]), "d": Layer("linear", weight=[[1.0] * 2])}
+    two = Network((3,), {**body, **parts}, (*calls, Call("q", "c", ("p",)), Call("y", "d", ("q",))))
+    x = np.array([[0.3, 0.9, -1.2]])
+    drawn = {"chain": ["split-linear"], "rewritten": two}
+    case = Case(one, x, (0,), np.zeros_like(x), None, dtype="float32", drawn=drawn)
+    axiom, variant = ac.axioms.find("implementation-invariance/split-linear")
+    bench = Bench(axiom, variant or "", as_method(method, "mine"), "any", None)
+    assert _outcome(bench, case, Tally(), shrinking=False)[0] == outcome
 
 
 # -- cases that say nothing ------------------------------------------------------------------------------------------

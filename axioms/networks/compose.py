@@ -1,4 +1,4 @@
-"""Networks made of networks: sums, differences, masked, permuted and shifted inputs."""
+"""Networks made of networks: sums, differences, masked, permuted and shifted inputs, weights a few roundings away."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from .sources import Array
-from .spec import Layer, Network, Sketch
+from .spec import ARRAYS, Layer, Network, Sketch
 
 
 def _merge(sketch: Sketch, network: Network, start: str) -> str:
@@ -127,3 +127,14 @@ def shifted(network: Network, shift: Array, how: str = "affine") -> Network | No
         bias = layer.get("bias")
         changed[reader.layer] = layer.but(bias=(0.0 if bias is None else bias) - moved)
     return network.with_layers(**changed)
+
+
+def jittered(network: Network, size: float) -> Network:
+    """The same network with each weight w moved to w (1 + size * noise), by fixed noise of a standard deviation of one."""
+    rng = np.random.default_rng(0)
+    layers = {}
+    for name, layer in network.layers.items():
+        arrays = {key: layer[key] for key in sorted(ARRAYS & layer.settings.keys())}
+        moved = {key: array * (1 + size * rng.standard_normal(array.shape)) for key, array in arrays.items()}
+        layers[name] = layer.but(**moved)
+    return Network(network.input_shape, layers, network.calls, network.returns)
