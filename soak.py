@@ -20,6 +20,7 @@ from .plan import Cell
 from .runner import Options, prepared, run
 from .verdicts import Result
 
+# Examples of a claim in one round: fewer reach all claims in a smaller budget, more spend less of it on preparing.
 PER_ROUND = 50
 # Seeds that no ordinary run has, so that a soak sees other cases.
 FIRST_SEED = 1_000_000
@@ -108,7 +109,13 @@ has: {how}.
 
 
 def soak(
-    targets: tuple[str, ...], directory: Path, max_examples: int, budget: float, jobs: int = 1, first_round: int = 0
+    targets: tuple[str, ...],
+    directory: Path,
+    max_examples: int,
+    budget: float,
+    jobs: int = 1,
+    first_round: int = 0,
+    per_round: int = PER_ROUND,
 ) -> Soak:
     """Run rounds until each claim has its examples or the budget (seconds) is spent; Ctrl-C ends them earlier.
 
@@ -123,7 +130,7 @@ def soak(
     found = Soak({f"{cell.label}[{cell.method.name}-{cell.family}]": 0 for cell in cells if _holds(cell)}, first_round)
     if not found.examples:
         raise UsageError(f"{' '.join(targets)}: there is no claim that anything holds")
-    rounds = -(-max_examples // PER_ROUND)
+    rounds = -(-max_examples // per_round)
 
     def seen(done: int, total: int, result: Result) -> None:
         found.examples[result.id] += result.examples
@@ -139,7 +146,7 @@ def soak(
     try:
         for number in range(first_round, rounds):
             seed = FIRST_SEED + number
-            run(Options(targets, max_examples=PER_ROUND, seed=seed, deadline=start + budget), None, jobs, seen, _holds)
+            run(Options(targets, max_examples=per_round, seed=seed, deadline=start + budget), None, jobs, seen, _holds)
             found.seconds = time.monotonic() - start
             late = found.seconds > budget
             found.rounds += not late
@@ -168,14 +175,16 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("-n", "--max-examples", type=int, default=10_000, help="examples for each claim")
     parser.add_argument("--budget", type=float, default=600.0, help="seconds after which no more cases are tried")
     parser.add_argument("-j", "--jobs", type=int, default=1)
+    parser.add_argument("--per-round", type=int, default=PER_ROUND, help="examples for each claim in one round")
     parser.add_argument("--first-round", type=int, default=0, help="go on after a soak that ended before this round")
     parser.add_argument("--write", type=Path, help="the Markdown file for what was reached")
     parser.add_argument("--report-dir", type=Path, default=Path("attribcheck-report/soak"))
     given = parser.parse_args(argv)
     try:
         found = soak(
-            tuple(given.targets), given.report_dir, given.max_examples, given.budget, given.jobs, given.first_round
-        )
+            tuple(given.targets), given.report_dir, given.max_examples, given.budget, given.jobs, given.first_round,
+            given.per_round,
+        )  # fmt: skip
         if given.write is not None:
             how = f"up to {given.max_examples} examples for each within {given.budget:g} s, in {given.jobs} processes"
             given.write.write_text(found.page(how))

@@ -89,6 +89,12 @@ def test_an_alarm_ends_with_one_and_leaves_its_witness(tmp_path: Path, capsys: p
     assert 0 < written["examples"]["completeness/delta[soaked:wrong-linear]"] < PER_ROUND
 
 
+def test_rounds_can_be_shorter(tmp_path: Path) -> None:
+    found = soak(("soaked:right",), tmp_path, 20, budget=300, per_round=10)
+    assert set(found.examples.values()) == {20}
+    assert found.rounds == 2
+
+
 def test_rounds_go_on_where_a_soak_ended(tmp_path: Path) -> None:
     found = soak(("soaked:right",), tmp_path, 3 * PER_ROUND, budget=300, first_round=2)
     assert set(found.examples.values()) == {PER_ROUND}
