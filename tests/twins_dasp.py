@@ -100,6 +100,8 @@ def _pool(layer: Layer, z: Normal) -> Normal:
             best: tuple[float, float] | None = None
             for tap in np.ndindex(*(len(axis[0]) for axis in windows)):
                 at = (c, *(axis[p][t] for axis, p, t in zip(windows, place, tap, strict=True)))
+                if any(not 0 <= i < size for i, size in zip(at, z.mean.shape, strict=True)):
+                    continue  # padding never wins
                 entry = (float(z.mean[at]), float(z.variance[at]))
                 best = entry if best is None else maximum(*best, *entry)
             rows.append(best)
