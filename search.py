@@ -35,7 +35,9 @@ ENOUGH = 0.5
 SHRINK_CALLS = 2000
 # So many cases that fail are shrunk, the simplest ones; the smallest result counts.
 STARTS = 3
-# How many roundings weights are moved to see whether rounding decides, and how much larger a gap must be than what that does.
+# Weights are moved by JITTER roundings (one standard deviation): more than the one that any arithmetic makes of each of them.
+# That moves a map by a fixed share of what all roundings of a run do; a network has some tens of weights on a path, whose
+# moves add up as their square root, so a gap AMPLIFIED times larger is not made of roundings.
 JITTER = 4.0
 AMPLIFIED = 16.0
 # When only a wide network refutes a claim, a small one is looked for in so many times the examples.
@@ -106,7 +108,7 @@ class Bench:
             if not kinks and bound is None:
                 continue
             points: list[Tensor] = []
-            reach = [0.0]
+            reach: list[float] = []
 
             def record(
                 module: Any, inputs: tuple[Any, ...], seen: list[Tensor] = points, far: list[float] = reach
@@ -122,7 +124,7 @@ class Bench:
                 trial.attribute(each)
             finally:
                 handle.remove()
-            if bound is not None and max(reach) > bound:
+            if bound is not None and max(reach, default=0.0) > bound:
                 return True
             if not kinks:
                 continue

@@ -72,18 +72,18 @@ class Soak:
         for name, count in self.examples.items():
             by_axiom.setdefault(name.partition("[")[0].partition("/")[0], []).append(count)
         refuted = Counter(result.axiom.partition("/")[0] for result in self.alarms)
-        rows = [
+        rows = "\n".join(
             f"| {axiom} | {len(counts)} | {sum(counts)} | {min(counts)} | {refuted[axiom]} |"
             for axiom, counts in sorted(by_axiom.items())
-        ]
+        )
         total, options = sum(self.examples.values()), dict[str, Counter[str]]()
         for key, count in self.drawn.items():
             name, _, value = key.partition("=")
             options.setdefault(name, Counter())[value] += count
-        choices = [
+        choices = "\n".join(
             f"| {name} | {', '.join(f'{value} {100 * count / total:.1f}%' for value, count in values.most_common())} |"
             for name, values in sorted(options.items())
-        ]
+        )
         none = [name for name, count in self.examples.items() if not count]
         without = f"\n{len(none)} claims had no case: {', '.join(f'`{name}`' for name in none[:20])}.\n" if none else ""
         alarms = "".join(f"\n- {result.line()}" for result in self.alarms) or " None."
@@ -98,13 +98,13 @@ has: {how}.
 
 | axiom | claims | examples | fewest for one claim | alarms |
 |---|---|---|---|---|
-{chr(10).join(rows)}
+{rows}
 
 ## How often each option was drawn
 
 | option | share of the examples |
 |---|---|
-{chr(10).join(choices)}
+{choices}
 """
 
 

@@ -16,7 +16,7 @@ import torch
 from torch.nn.modules import module as modules
 
 
-class Setting(NamedTuple):
+class Switch(NamedTuple):
     """How a setting is read, and set."""
 
     read: Callable[[], Any]
@@ -38,14 +38,14 @@ def _put_hooks(hooks: dict[str, dict[int, Any]]) -> None:
 _GLOBAL_HOOKS = tuple(name for name in vars(modules) if name.startswith("_global_") and name.endswith("_hooks"))
 
 SETTINGS = {
-    "grad mode": Setting(torch.is_grad_enabled, torch.set_grad_enabled),
-    "default dtype": Setting(torch.get_default_dtype, torch.set_default_dtype),
-    "number of threads": Setting(torch.get_num_threads, torch.set_num_threads),
-    "deterministic algorithms": Setting(torch.are_deterministic_algorithms_enabled, torch.use_deterministic_algorithms),
-    "hooks of all modules": Setting(lambda: {name: dict(getattr(modules, name)) for name in _GLOBAL_HOOKS}, _put_hooks),
-    "numpy's error handling": Setting(np.geterr, lambda handling: np.seterr(**handling)),
-    "working directory": Setting(os.getcwd, os.chdir),
-    "environment variables": Setting(lambda: dict(os.environ), _put_environment),
+    "grad mode": Switch(torch.is_grad_enabled, torch.set_grad_enabled),
+    "default dtype": Switch(torch.get_default_dtype, torch.set_default_dtype),
+    "number of threads": Switch(torch.get_num_threads, torch.set_num_threads),
+    "deterministic algorithms": Switch(torch.are_deterministic_algorithms_enabled, torch.use_deterministic_algorithms),
+    "hooks of all modules": Switch(lambda: {name: dict(getattr(modules, name)) for name in _GLOBAL_HOOKS}, _put_hooks),
+    "numpy's error handling": Switch(np.geterr, lambda handling: np.seterr(**handling)),
+    "working directory": Switch(os.getcwd, os.chdir),
+    "environment variables": Switch(lambda: dict(os.environ), _put_environment),
 }
 
 

@@ -356,10 +356,8 @@ def test_too_few_supported_networks_are_inconclusive() -> None:
 def test_vacuous_cases_are_not_enough() -> None:
     """A map that is zero everywhere has no attribution of a dummy feature, and nothing else either."""
     result = result_of(lambda model, x, target, baseline=None: torch.zeros_like(x), n=20)
-    assert (result.examples, result.vacuous) == (
-        60,
-        60,
-    )  # 20, and twice as many more in the hope of one that says something
+    # 20, and twice as many more in the hope of some that say something.
+    assert (result.examples, result.vacuous) == (60, 60)
     assert (result.observed, result.verdict) == ("inconclusive", "inconclusive")
 
 

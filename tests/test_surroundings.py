@@ -71,7 +71,7 @@ IMPURE: dict[str, Callable[[nn.Module], Any]] = {
 
 
 @pytest.mark.parametrize("what", IMPURE)
-def test_purity_names_what_a_call_leaves_behind_and_the_rest_never_sees_it(what: str, tmp_path: Path) -> None:
+def test_purity_names_what_a_call_leaves_behind_and_the_rest_never_sees_it(what: str) -> None:
     def method(model: nn.Module, x: Tensor, target: Tensor, baseline: Tensor | None = None) -> Tensor:
         result = gradient(model, x, target)
         IMPURE[what](model)
@@ -207,17 +207,17 @@ def test_an_exit_is_no_success(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("make", "said"),
+    ("make", "given", "said"),
     [
-        (lambda: ac.holds(3), "holds(3): an axiom is a name"),  # type: ignore[arg-type]
-        (lambda: ac.holds("dummy", on=["relu", "linear"]), "a family is one name, such as 'relu'"),  # type: ignore[arg-type]
-        (lambda: ac.fails("dummy", on=None, reason="?"), "a family is one name, such as 'relu'"),  # type: ignore[arg-type]
-        (lambda: ac.holds("dummy", tol="much"), "tol must be a positive finite number"),  # type: ignore[arg-type]
+        (ac.holds, {"axiom": 3}, "holds(3): an axiom is a name"),
+        (ac.holds, {"axiom": "dummy", "on": ["relu", "linear"]}, "a family is one name, such as 'relu'"),
+        (ac.fails, {"axiom": "dummy", "on": None, "reason": "?"}, "a family is one name, such as 'relu'"),
+        (ac.holds, {"axiom": "dummy", "tol": "much"}, "tol must be a positive finite number"),
     ],
 )
-def test_a_claim_of_wrong_types(make: Callable[[], Any], said: str) -> None:
+def test_a_claim_of_wrong_types(make: Callable[..., Any], given: dict[str, Any], said: str) -> None:
     with pytest.raises(UsageError) as raised:
-        make()
+        make(**given)
     assert said in str(raised.value)
 
 

@@ -137,4 +137,4 @@ def jittered(network: Network, size: float) -> Network:
         arrays = {key: layer[key] for key in sorted(ARRAYS & layer.settings.keys())}
         moved = {key: array * (1 + size * rng.standard_normal(array.shape)) for key, array in arrays.items()}
         layers[name] = layer.but(**moved)
-    return Network(network.input_shape, layers, network.calls, network.returns)
+    return network.with_layers(**layers)
