@@ -95,11 +95,13 @@ def run(
     raised or returned something else than an attribution.
     """
     from .plan import Selection
+    from .reports.files import must_be_writable
     from .runner import Options
 
     wanted = known_formats(formats)
     if data is not None and model is None:
         raise UsageError("--data needs --model module:factory")
+    must_be_writable(report_dir)
     options = Options(
         targets=targets or ("builtin",),
         selection=Selection(axioms, excluded, families, observe),
@@ -131,9 +133,17 @@ def known_formats(formats: str) -> list[str]:
 
 
 def save(report: Report, directory: Path, formats: list[str]) -> list[Path]:
-    """Write the reports and the witnesses; witnesses of earlier runs in that folder are removed first."""
+    """Write the reports and the witnesses; witnesses of earlier runs in that folder are removed first.
+
+    A run that was stopped before it found anything leaves what lies there.
+
+    Raises:
+        UsageError: a file cannot be written.
+    """
     from .reports import write
 
+    if report.incomplete and not report.rows:
+        return []
     folder = directory / "witnesses"
     if folder.is_dir():
         for old in folder.glob("*.json"):

@@ -71,10 +71,12 @@ def pytest_collection_modifyitems(session: pytest.Session, config: pytest.Config
     if not _setting(config, "methods") or _narrowed(config):
         return
     from .errors import UsageError
+    from .reports.files import must_be_writable
     from .runner import prepared
 
     options = _options(config)
     try:
+        must_be_writable(Path(str(_setting(config, "report_dir"))))
         cells, _ = prepared(options)
     except UsageError as error:
         raise pytest.UsageError(f"attribcheck: {error}") from error
@@ -115,7 +117,8 @@ class ClaimItem(pytest.Item):
         """Check the claim; its result travels to the controlling process with the report of the item."""
         from dataclasses import asdict
 
-        from .runner import one_thread_each, run_cell
+        from .processes import one_thread_each
+        from .runner import run_cell
 
         if hasattr(self.config, "workerinput"):
             one_thread_each()
@@ -153,7 +156,7 @@ class _Collected:
             report.user_properties[:] = [p for p in report.user_properties if p[0] != _PROPERTY]
 
     @pytest.hookimpl(trylast=True)
-    def pytest_sessionfinish(self) -> None:
+    def pytest_sessionfinish(self, exitstatus: int) -> None:
         """Write the merged report, in the order of the plan."""
         if not self.results:
             return
@@ -162,7 +165,10 @@ class _Collected:
 
         results = [Result(**data) for data in self.results]
         results.sort(key=lambda r: (r.method, r.axiom, r.family))
-        report = Report(results, _number(self.config, "seed", 0), _number(self.config, "max_examples", 1))
+        stopped = f"interrupted after {len(results)} claims" if exitstatus == pytest.ExitCode.INTERRUPTED else None
+        report = Report(
+            results, _number(self.config, "seed", 0), _number(self.config, "max_examples", 1), incomplete=stopped
+        )
         self.written = save(report, Path(str(_setting(self.config, "report_dir"))), ["html", "json"])
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:

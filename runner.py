@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import multiprocessing
 import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from .claims import Method
 from .errors import MethodError, NotPreserved, Unsupported, UsageError
 from .methods.registry import resolve, unique
 from .plan import Cell, Selection, plan
+from .processes import STOPS, in_workers, why
 from .search import ENOUGH, Bench, Tally, search
 from .streams import Origin
 from .verdicts import Report, Result
@@ -54,6 +55,8 @@ def run(
 ) -> Report:
     """Check the selected claims.
 
+    An interruption ends the run with what was found until then; the report says so.
+
     Args:
         methods: the methods, where they are objects and not TARGETs (then in this process only).
         jobs: worker processes; 0: one for each core.
@@ -67,16 +70,24 @@ def run(
     chosen = [k for k, cell in enumerate(cells) if wanted(cell)]
     jobs = min(jobs or multiprocessing.cpu_count(), max(1, len(chosen)))
     tasks = _tasks(cells, chosen, jobs)
+    found: Generator[list[tuple[int, Result]], None, None]
     if jobs > 1 and methods is None:
-        numbered = _in_workers(options, tasks, jobs)
+        found = in_workers(_run_task, tasks, jobs, _start, options)
     else:
-        numbered = ((k, run_cell(cells[k], options, given)) for task in tasks for k in task)
+        found = ([(k, run_cell(cells[k], options, given))] for task in tasks for k in task)
     results: dict[int, Result] = {}
-    for k, result in numbered:
-        results[k] = result
-        if progress is not None:
-            progress(len(results), len(chosen), result)
-    return Report([results[k] for k in chosen], options.seed, options.max_examples, options.device)
+    incomplete = None
+    try:
+        with closing(found):
+            for numbered in found:
+                for k, result in numbered:
+                    results[k] = result
+                    if progress is not None:
+                        progress(len(results), len(chosen), result)
+    except STOPS as stop:
+        incomplete = f"{why(stop)} after {len(results)} of {len(chosen)} claims"
+    done = [results[k] for k in chosen if k in results]
+    return Report(done, options.seed, options.max_examples, options.device, incomplete=incomplete)
 
 
 def prepared(options: Options, methods: Sequence[Method] | None = None) -> tuple[list[Cell], GivenModel | None]:
@@ -99,15 +110,8 @@ def prepared(options: Options, methods: Sequence[Method] | None = None) -> tuple
 _WORKER: tuple[Options, list[Cell], GivenModel | None] | None = None
 
 
-def one_thread_each() -> None:
-    """For a worker among several: their threads would wait for each other (ten times slower on four cores)."""
-    if torch.get_num_threads() > 1:
-        torch.set_num_threads(1)
-
-
 def _start(options: Options) -> None:
     global _WORKER
-    one_thread_each()
     _WORKER = (options, *prepared(options))
 
 
@@ -130,13 +134,6 @@ def _tasks(cells: Sequence[Cell], chosen: Sequence[int], jobs: int) -> list[list
         groups.setdefault(key, []).append(k)
     size = _TASK if jobs > 1 else len(cells)
     return [group[start : start + size] for group in groups.values() for start in range(0, len(group), size)]
-
-
-def _in_workers(options: Options, tasks: list[list[int]], jobs: int) -> Iterator[tuple[int, Result]]:
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(jobs, mp_context=context, initializer=_start, initargs=(options,)) as pool:
-        for future in as_completed([pool.submit(_run_task, task) for task in tasks]):
-            yield from future.result()
 
 
 # -- one cell ------------------------------------------------------------------------------------------------

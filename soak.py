@@ -143,20 +143,16 @@ def soak(
         if sys.stderr.isatty():
             print(f"\rround {number + 1}/{rounds}: {done}/{total} claims", end="", file=sys.stderr, flush=True)
 
-    try:
-        for number in range(first_round, rounds):
-            seed = FIRST_SEED + number
-            run(Options(targets, max_examples=per_round, seed=seed, deadline=start + budget), None, jobs, seen, _holds)
-            found.seconds = time.monotonic() - start
-            late = found.seconds > budget
-            found.rounds += not late
-            _write(directory / "soak.json", found.document())
-            print(f"\rround {number + 1}/{rounds}: {found.summary()}", file=sys.stderr, flush=True)
-            if late:
-                break
-    except KeyboardInterrupt:
+    for number in range(first_round, rounds):
+        options = Options(targets, max_examples=per_round, seed=FIRST_SEED + number, deadline=start + budget)
+        stopped = run(options, None, jobs, seen, _holds).incomplete
         found.seconds = time.monotonic() - start
+        ended = stopped or found.seconds > budget
+        found.rounds += not ended
         _write(directory / "soak.json", found.document())
+        print(f"\rround {number + 1}/{rounds}: {stopped or found.summary()}", file=sys.stderr, flush=True)
+        if ended:
+            break
     return found
 
 

@@ -41,7 +41,7 @@ SETTINGS = {
     "grad mode": Switch(torch.is_grad_enabled, torch.set_grad_enabled),
     "default dtype": Switch(torch.get_default_dtype, torch.set_default_dtype),
     "number of threads": Switch(torch.get_num_threads, torch.set_num_threads),
-    "deterministic algorithms": Switch(torch.are_deterministic_algorithms_enabled, torch.use_deterministic_algorithms),
+    "deterministic algorithms": Switch(torch.get_deterministic_debug_mode, torch.set_deterministic_debug_mode),
     "hooks of all modules": Switch(lambda: {name: dict(getattr(modules, name)) for name in _GLOBAL_HOOKS}, _put_hooks),
     "numpy's error handling": Switch(np.geterr, lambda handling: np.seterr(**handling)),
     "working directory": Switch(os.getcwd, os.chdir),

@@ -9,6 +9,7 @@ import click
 from .. import cli
 from ..errors import UsageError
 from ..methods.registry import BUILTIN
+from ..reports.files import must_be_writable
 from ..runner import Options
 
 
@@ -27,6 +28,7 @@ def main(ctx: click.Context, jobs: int, max_examples: int, report_dir: Path) -> 
     )
     terminal = cli.Terminal()
     try:
+        must_be_writable(report_dir)
         report = terminal.watch(options, jobs)
         written = cli.save(report, report_dir, ["html", "json", "md", "junit"])
     except UsageError as error:
@@ -34,8 +36,9 @@ def main(ctx: click.Context, jobs: int, max_examples: int, report_dir: Path) -> 
     terminal.tell(report, written, report_dir)
     errors = [r for r in report.results if r.verdict == "error"]
     fallen = [r for r in report.results if r.method in BUILTIN and r.verdict in ("fail", "inconclusive")]
-    click.echo(f"open {(report_dir / 'report.html').resolve().as_uri()}")
-    ctx.exit(2 if errors else 1 if fallen else 0)
+    if written:
+        click.echo(f"open {(report_dir / 'report.html').resolve().as_uri()}")
+    ctx.exit(2 if errors else 1 if fallen or report.incomplete else 0)
 
 
 if __name__ == "__main__":

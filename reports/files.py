@@ -2,11 +2,29 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 from pathlib import Path
 
 from ..errors import UsageError
+
+
+def must_be_writable(directory: Path) -> None:
+    """Refuse a folder for reports before the work rather than after it; makes nothing.
+
+    Raises:
+        UsageError: the folder is no folder, or nothing can be made in it (or in the first folder above it that is there).
+    """
+    there = next(path for path in (directory, *directory.absolute().parents) if path.exists())
+    if not there.is_dir():
+        raise _refused(directory, os.strerror(errno.ENOTDIR))
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise _refused(directory, os.strerror(errno.EACCES))
+
+
+def _refused(path: Path, reason: str) -> UsageError:
+    return UsageError(f"cannot write {path}: {reason}; choose another folder with --report-dir")
 
 
 def write_text(path: Path, text: str) -> Path:
@@ -33,6 +51,5 @@ def write_text(path: Path, text: str) -> Path:
         finally:
             temporary.unlink(missing_ok=True)
     except OSError as error:
-        reason = error.strerror or str(error)
-        raise UsageError(f"cannot write {path}: {reason}; choose another folder with --report-dir") from error
+        raise _refused(path, error.strerror or str(error)) from error
     return path

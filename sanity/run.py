@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import multiprocessing
 from collections.abc import Callable, Sequence
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -14,13 +13,14 @@ import torch
 
 from ..claims import Method
 from ..errors import UsageError
+from ..processes import STOPS, why
 from ..verdicts import Finding, Report
 from . import resume, verdicts
 from .outcome import Check
 from .plan import Options, Plan, plan
 from .subject import Subject
 from .watch import Watch
-from .workers import Bench, Named, Unit, here, in_workers
+from .workers import Bench, Named, Unit, elsewhere, here
 
 Load = Callable[[str, str], Subject]
 PERMUTES = ("data-randomization", "competition")
@@ -80,13 +80,11 @@ def run(
     make = functools.partial(_bench, options, None, known, load)
     incomplete = None
     try:
-        with closing(here(bench, left) if jobs == 1 else in_workers(make, left, jobs)) as computed:
+        with closing(here(bench, left) if jobs == 1 else elsewhere(make, left, jobs)) as computed:
             for unit, findings in computed:
                 found.add(unit, findings)
-    except KeyboardInterrupt:
-        incomplete = "interrupted"
-    except BrokenProcessPool:
-        incomplete = "a worker process died (out of memory?)"
+    except STOPS as stop:
+        incomplete = why(stop)
     finally:
         found.close()
     return found.report(incomplete)

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import math
-import multiprocessing
-import signal
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +14,7 @@ import torch
 
 from ..claims import Method
 from ..errors import MethodError, Unsupported, UsageError, first_line
+from ..processes import in_workers
 from ..verdicts import Finding
 from .outcome import Check, NotApplicable, Outcome
 from .study import Scale, Study
@@ -201,8 +199,6 @@ _BENCH: Bench | None = None
 
 def _start(make: Callable[[], Bench]) -> None:
     global _BENCH
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that started this one
-    torch.set_num_threads(1)
     _BENCH = make()
 
 
@@ -211,7 +207,7 @@ def _compute(unit: Unit) -> Done:
     return unit, _BENCH.compute(unit)
 
 
-def in_workers(make: Callable[[], Bench], units: Sequence[Unit], jobs: int) -> Generator[Done, None, None]:
+def elsewhere(make: Callable[[], Bench], units: Sequence[Unit], jobs: int) -> Generator[Done, None, None]:
     """The units as they are finished by worker processes, which end with this generator.
 
     Neighbouring units are given out one at a time: most share what their check computes once for all methods.
@@ -222,16 +218,4 @@ def in_workers(make: Callable[[], Bench], units: Sequence[Unit], jobs: int) -> G
     Raises:
         BrokenProcessPool: a worker died.
     """
-    before = set(multiprocessing.active_children())
-    pool = ProcessPoolExecutor(
-        jobs, mp_context=multiprocessing.get_context("spawn"), initializer=_start, initargs=(make,)
-    )
-    try:
-        for future in as_completed([pool.submit(_compute, unit) for unit in units]):
-            yield future.result()
-        pool.shutdown()
-    except BaseException:
-        pool.shutdown(wait=False, cancel_futures=True)
-        for worker in set(multiprocessing.active_children()) - before:
-            worker.terminate()
-        raise
+    return in_workers(_compute, units, jobs, _start, make)

@@ -18,7 +18,7 @@ from typing import NamedTuple
 from attribcheck import axioms
 from attribcheck.axioms.networks.spec import Network
 from attribcheck.methods.registry import as_method
-from attribcheck.runner import one_thread_each
+from attribcheck.processes import one_thread_each
 from attribcheck.search import WIDE_SHARE, Bench, Tally, search, tried
 
 from .mutants import MUTANTS, TEN, Mutant

@@ -388,12 +388,3 @@ def test_malformed_results(what: str, results: Document, here: Path) -> None:
 def test_an_unknown_format_of_a_report(results: Document, here: Path) -> None:
     (here / "results.json").write_text(json.dumps(results))
     assert "unknown report format 'pdf'" in refused("report", "results.json", "--report", "pdf")
-
-
-def test_a_report_folder_that_is_a_file(here: Path) -> None:
-    (here / "taken").write_text("")
-    options = ("--report-dir", "taken", "-n", "2", "-q", "--axiom", "dummy", "--family", "any")
-    result = run("run", "gradient", *options)
-    assert result.exit_code == 2
-    assert result.stderr.startswith("attribcheck: cannot write taken/")
-    assert result.stderr.count("\n") == 1

@@ -20,6 +20,7 @@ from attribcheck.sanity.plan import Options
 from attribcheck.sanity.run import run
 from attribcheck.sanity.watch import Watch
 
+from .groups import wait_until_gone
 from .sanity_runs import TARGETS, TINY, by_name, rows, told
 
 
@@ -93,17 +94,6 @@ if __name__ == "__main__":
     )
     print(report.incomplete, [row.method for row in report.sanity])
 """
-
-
-def wait_until_gone(group: int) -> None:
-    """Return when no process of the group is left; fails after half a minute."""
-    for _ in range(150):
-        try:
-            os.killpg(group, 0)
-        except ProcessLookupError:
-            return
-        time.sleep(0.2)
-    pytest.fail("processes are left")
 
 
 @pytest.mark.slow

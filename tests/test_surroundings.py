@@ -59,7 +59,7 @@ IMPURE: dict[str, Callable[[nn.Module], Any]] = {
     "default dtype": lambda model: torch.set_default_dtype(torch.float16),
     "grad mode": lambda model: torch.set_grad_enabled(False),
     "number of threads": lambda model: torch.set_num_threads(torch.get_num_threads() + 1),
-    "deterministic algorithms": lambda model: torch.use_deterministic_algorithms(True),
+    "deterministic algorithms": lambda model: torch.use_deterministic_algorithms(True, warn_only=True),
     "hooks of all modules": lambda model: register_module_forward_hook(lambda *given: None),
     "numpy's error handling": lambda model: np.seterr(all="raise"),
     "working directory": lambda model: os.chdir("/"),
