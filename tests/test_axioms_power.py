@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -19,6 +20,7 @@ from attribcheck.axioms.networks.spec import Call, Layer, Network
 from attribcheck.claims import Method
 from attribcheck.methods.registry import as_method, get_method
 from attribcheck.search import Bench, search
+from attribcheck.streams import Origin, Stream
 from attribcheck.witnesses import evaluate, read_case
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -387,3 +389,13 @@ def test_biases_are_counted_on_the_slopes_of_the_whole_batch() -> None:
     x = torch.tensor([[1.0], [2.0]], dtype=torch.float64)
     assert bias_relevance(model, x, target).tolist() == [0.0, -1.0]
     assert bias_relevance(model, x[:1], target[:1]).tolist() == [-1.0]
+
+
+def test_no_weights_that_round_on_kinks() -> None:
+    """Thirds round, and what is zero but for rounding has one sign in the output and another in its gradient."""
+    axiom, variant = axioms.find("approximate-completeness")
+    origin = Origin.of(axiom, variant or "", "relu", get_method("gradient-times-input"))
+    drawn = [sample.case.options for sample in Stream(origin, 0).chunk(False, 100, 0).samples]
+    counted = Counter((options["kinks"], options["weights"]) for options in drawn)
+    assert set(counted) == {("off", "whole"), ("off", "thirds"), ("on", "whole")}
+    assert min(counted.values()) > 5
