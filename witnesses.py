@@ -11,7 +11,7 @@ from . import axioms
 from .axioms.axiom import Axiom
 from .axioms.cases import Case, GivenModel
 from .axioms.comparison import Comparison
-from .axioms.networks.build import magnitude
+from .axioms.networks.build import magnitude, seen_magnitude
 from .axioms.networks.spec import Network
 from .axioms.script import script
 from .axioms.tolerances import Judgement, judge
@@ -37,16 +37,18 @@ def evaluate(
 
 
 def _magnitude(axiom: Axiom, variant: str, trial: Trial) -> Any:
-    """The path magnitude over all networks that a check evaluates, or None for a user's model."""
-    cases = axiom.evaluated(variant, trial.case)
-    networks = [(case.network, case) for case in cases if isinstance(case.network, Network)]
-    if len(networks) < len(cases):
-        return None
-    # The reference enters as well as x: completeness subtracts the output there.
-    return lambda: max(
-        magnitude(network, torch.maximum(trial.tensor(case.x).abs(), trial.reference(case).abs()).cpu())
-        for network, case in networks
-    )
+    """The path magnitude over all networks that a check evaluates, to be called where it matters."""
+    # On modules of its own: what the method does to them is not ours to build on.
+    own = Trial(trial.method, trial.case, trial.device, trial.given)
+
+    def of(case: Case) -> float:
+        # The reference enters as well as x: completeness subtracts the output there.
+        x, start = own.tensor(case.x, case), own.reference(case)
+        if isinstance(case.network, Network):
+            return magnitude(case.network, torch.maximum(x.abs(), start.abs()).cpu())
+        return seen_magnitude(own.module(case), torch.cat([x, start]))
+
+    return lambda: max(of(case) for case in axiom.evaluated(variant, trial.case))
 
 
 def to_document(

@@ -8,7 +8,7 @@ refuse a network where an equation is 0/0.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, fx, nn
@@ -36,39 +36,49 @@ class _Flow:
         return _Flow(self.r + other.r, self.heard | other.heard)
 
 
-def _shared(node: fx.Node, matrix: Tensor, entering: Tensor, bias: Tensor, above: _Flow, epsilon: float) -> _Flow:
+class _Sums(NamedTuple):
+    """What a node's units add up: w [out, in] times x [in] (or its differences) and b [out] make z [out].
+
+    sizes  [out], the sums of the absolute values that z is computed from: what its rounding is a share of. A difference is
+           computed from two values that may be much larger.
+    """
+
+    matrix: Tensor
+    entering: Tensor
+    bias: Tensor
+    totals: Tensor
+    sizes: Tensor
+
+
+def _shared(node: fx.Node, sums: _Sums, above: _Flow, epsilon: float) -> _Flow:
     """r_i = sum_j z_ji / (z_j + epsilon sign(z_j)) r_j, with z_ji = w_ji x_i, z_j = sum_i z_ji + b_j and sign(0) = 1.
 
     Args:
-        matrix: w [out, in]; entering: x [in]; bias: b [out].
         above: what reaches the outputs.
 
     Raises:
         Unsupported: z_j = 0 without an epsilon, so that the equation is 0/0.
     """
+    matrix, entering, bias, totals, sizes = sums
+    # n roundings of at most eps / 2 add up as their square root: eight times that.
+    rounding = 4 * torch.finfo(totals.dtype).eps * len(entering) ** 0.5 * sizes
     result, heard = torch.zeros_like(entering), torch.zeros_like(entering, dtype=torch.bool)
     for j in range(len(matrix)):
         if not above.heard[j]:
             continue
         terms, r = matrix[j] * entering, above.r[j]
-        total = terms.sum() + bias[j]
+        total = totals[j]
         heard |= matrix[j] != 0
         if epsilon:
             result += terms / (total + (epsilon if total >= 0 else -epsilon)) * r
         elif int((matrix[j] != 0).sum()) == 1 and bias[j] == 0:
             # One input makes the whole of the output, at zero too.
             result[matrix[j] != 0] += r
-        elif not _vanishes(total, terms, bias[j]):
+        elif total.abs() > rounding[j]:
             result += terms / total * r
         elif r != 0 or (terms != 0).any():
             raise Unsupported(f"{node.name}: the contributions to a unit add up to zero, so their shares are 0/0")
     return _Flow(result, heard)
-
-
-def _vanishes(total: Tensor, terms: Tensor, bias: Tensor) -> bool:
-    """Whether a sum is zero but for the rounding of its terms."""
-    rounding = torch.finfo(total.dtype).eps * len(terms)
-    return bool(total.abs() <= rounding * (terms.abs().sum() + bias.abs()))
 
 
 def _won(winners: Tensor, above: _Flow, n: int) -> _Flow:
@@ -119,9 +129,16 @@ def _relevance(
             below = _won(winners, above, len(entering))
         else:
             matrix, bias = matrix_of(calls, node, here)
-            # In a difference of two outputs the bias cancels.
-            bias = bias if there is None else torch.zeros_like(bias)
-            below = _shared(node, matrix, entering, bias, above, epsilon if role == "weighted" else 0.0)
+            if there is None:
+                sizes = matrix.abs() @ entering.abs() + bias.abs()
+                sums = _Sums(matrix, entering, bias, matrix @ entering + bias, sizes)
+            else:
+                # In a difference of two outputs the bias cancels, but for its rounding. What r_j is a multiple of is the
+                # difference of the outputs as it was computed: of few roundings, another sum of the terms is another number.
+                values = flat(inputs, here).abs() + flat(inputs, there).abs()
+                sizes = matrix.abs() @ values + 2 * bias.abs()
+                sums = _Sums(matrix, entering, torch.zeros_like(bias), leaving, sizes)
+            below = _shared(node, sums, above, epsilon if role == "weighted" else 0.0)
         start = 0
         for n in inputs:
             part = slice(start, start + here[n].numel())

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import UsageError
+from ..processes import one_thread
 
 SEED = 0
 EPOCHS = 40
@@ -34,7 +35,7 @@ def images() -> Tensor:
 
 @functools.cache
 def network() -> nn.Module:
-    """A 64-32-32-10 ReLU network, trained on 1500 images with Adam; the same weights on every call of a process.
+    """A 64-32-32-10 ReLU network, trained on 1500 images with Adam; the same weights in every process of a machine.
 
     Returns:
         The network in eval mode, [B, 64] to logits [B, 10].
@@ -44,7 +45,10 @@ def network() -> nn.Module:
     """
     pixels, labels = _data()
     pixels, labels = pixels[:1500], labels[:1500]
-    with torch.random.fork_rng(devices=[]):
+    with (
+        torch.random.fork_rng(devices=[]),
+        one_thread(),
+    ):  # the same weights in a worker and where a witness is replayed
         torch.manual_seed(SEED)
         model = nn.Sequential(
             nn.Linear(64, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, 10)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ import torch
 
 from ..claims import Method
 from ..errors import MethodError, Unsupported, UsageError, first_line
-from ..processes import in_workers
+from ..processes import in_workers, one_thread
 from ..verdicts import Finding
 from .outcome import Check, NotApplicable, Outcome
 from .study import Scale, Study
@@ -173,17 +172,6 @@ def plain(value: Any) -> Any:
 
 
 # -- processes -----------------------------------------------------------------------------------------------
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """One thread of torch: with more, sums are rounded otherwise, and the figures would depend on the number of processes."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 def here(bench: Bench, units: Sequence[Unit]) -> Generator[Done, None, None]:

@@ -275,6 +275,20 @@ def test_a_difference_that_cancels_but_for_rounding_is_refused_too() -> None:
         deeplift(nn.Sequential(linear([[0.1, 0.2, -0.3]]), nn.Tanh()).eval(), (1.0, 1.0, 1.0))
 
 
+CLOSE = (-0.03118896484375, -0.01556396484375)
+LARGE = nn.Sequential(linear([[1 / 3, 0.0], [0.0, 1 / 3]], [1.5, 1.5]), nn.ReLU(), linear([[4e-5, -4e-5]])).eval()
+
+
+def test_a_difference_is_as_right_as_the_values_that_it_is_computed_from() -> None:
+    """What differs by 2e-5 is 1.5 large: where that cancels, rounding is left that is much larger than a share of 2e-5."""
+    x = (-0.03125, -0.015625)
+    with pytest.raises(Unsupported, match="add up to zero"):
+        deeplift(LARGE, x, CLOSE)
+    moved = (x[0], x[1] + 2.0**-26)
+    expected = [4e-5 / 3 * (moved[0] - CLOSE[0]), -4e-5 / 3 * (moved[1] - CLOSE[1])]
+    assert deeplift(LARGE, moved, CLOSE) == pytest.approx(expected, rel=1e-10, abs=0.0)
+
+
 def test_a_sum_without_epsilon_that_cancels_is_refused_by_lrp() -> None:
     for model in (Net(lambda x: x[:, :1] - x[:, 1:]), Net(lambda x: torch.sigmoid(x[:, :1] - x[:, 1:]))):
         with pytest.raises(Unsupported, match="add up to zero"):

@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
+from attribcheck import axioms
+from attribcheck import given as given_models
+from attribcheck.axioms.cases import Case
 from attribcheck.axioms.comparison import compare_entries, compare_maps, compare_sums
+from attribcheck.axioms.networks.build import build, magnitude, seen_magnitude
+from attribcheck.axioms.networks.spec import Network
 from attribcheck.axioms.tolerances import TOLERANCE, judge
+from attribcheck.methods.registry import as_method, get_method
+from attribcheck.streams import Origin, Stream
+from attribcheck.witnesses import evaluate
+from torch import Tensor, nn
 
 MAP = torch.tensor([[1.0, -2.0, 0.5]], dtype=torch.float64)
 
@@ -62,3 +73,37 @@ def test_a_zero_map_next_to_the_baseline_says_nothing(size: float) -> None:
     assert judgement.empty
     assert not judgement.violated
     assert not judge(compare_sums("", one, one, 2 * one, MAP), "float64", None, None).empty
+
+
+@pytest.mark.parametrize("family", ["linear", "relu", "conv", "residual", "maximum", "smooth", "product"])
+def test_what_is_seen_of_a_model_is_no_more_than_its_path_magnitude(family: str) -> None:
+    axiom, variant = axioms.find("completeness/delta")
+    cases = Stream(Origin.of(axiom, variant or "", family, get_method("gradient-times-input")), 0)
+    for sample in [*cases.chunk(False, 20, 0).samples, *cases.chunk(True, 5, 0).samples]:
+        network, x = sample.case.network, torch.tensor(sample.case.x)
+        assert isinstance(network, Network)
+        model = build(replace(network, returns="logits"))
+        seen, whole = seen_magnitude(model, x), magnitude(network, x.abs())
+        assert float(model(x).detach().abs().max()) <= seen <= whole * (1 + 1e-12)
+
+
+def test_the_rounding_of_a_users_model_is_no_violation() -> None:
+    """From a baseline that is x, occlusion is the difference of two equal outputs, which a larger batch rounds otherwise."""
+    given = given_models.load("attribcheck.models.digits:network", "attribcheck.models.digits:images")
+    axiom, _ = axioms.find("batch-independence")
+    x = given.batch[:8]
+    violated = []
+
+    def forgetful(model: nn.Module, x: Tensor, target: Tensor, baseline: Tensor | None = None) -> Tensor:
+        return gradient.function(model, x, target) * (2 if len(x) == 1 else 1)
+
+    gradient = get_method("gradient")
+    for method in (get_method("occlusion-1"), get_method("box-occlusion"), as_method(forgetful, "forgetful")):
+        case = Case(
+            given.reference, x, (0, 1, 2, 3, 4, 5, 6, 7), x.copy(), options={"tier": "model", "family": "model"}
+        )
+        judgement, comparison, _ = evaluate(axiom, "", method, case, None, "cpu", given)
+        violated.append(judgement.violated)
+        if not judgement.violated:
+            assert 0 < float(comparison.gap.max()) < 1e-13
+    assert violated == [False, False, True]

@@ -109,3 +109,22 @@ def magnitude(network: Network, x: Tensor) -> float:
         (gradient,) = torch.autograd.grad(output.sum(), point, allow_unused=True)
     largest = float(output.detach().max())
     return largest if gradient is None else max(largest, float(gradient.max()))
+
+
+def seen_magnitude(model: nn.Module, x: Tensor) -> float:
+    """What can be seen of that magnitude from outside of a model, at x [P, *shape]; 0 where it has no gradient.
+
+    The largest |f|, |df/dx| and sum |x df/dx| over its logits: each is a sum over paths, so never more than the magnitude.
+    """
+    with torch.enable_grad():
+        point = x.detach().clone().requires_grad_()
+        logits = model(point)
+        largest = [logits.detach().abs().max()]
+        for logit in logits.sum(0):
+            if not logit.requires_grad:
+                break
+            (gradient,) = torch.autograd.grad(
+                logit, point, retain_graph=True, allow_unused=True, materialize_grads=True
+            )
+            largest += [gradient.abs().max(), (gradient * point.detach()).abs().flatten(1).sum(1).max()]
+    return float(torch.stack(largest).max())
