@@ -46,7 +46,8 @@ def _magnitude(axiom: Axiom, variant: str, trial: Trial) -> Any:
         x, start = own.tensor(case.x, case), own.reference(case)
         if isinstance(case.network, Network):
             return magnitude(case.network, torch.maximum(x.abs(), start.abs()).cpu())
-        return seen_magnitude(own.module(case), torch.cat([x, start]))
+        target = torch.tensor(case.target, device=trial.device)
+        return seen_magnitude(own.module(case), torch.cat([x, start]), torch.cat([target, target]))
 
     return lambda: max(of(case) for case in axiom.evaluated(variant, trial.case))
 

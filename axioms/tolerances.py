@@ -14,7 +14,7 @@ over all paths of absolute values (`networks.build.magnitude`). With up to 2**8 
 two evaluations that are compared and for the method's own arithmetic, the noise is below 2**10 u A. A gap below the noise
 is no violation: the scale is never taken smaller than 2**10 u A / TOLERANCE, which is 1.1e-3 A in float64. Of a user's model,
 whose weights are not known as data, only a part of A is seen (`networks.build.seen_magnitude`: outputs and gradients, in
-which paths cancel): 52 of 372 for the digits network, so its 2**10 leave room for a hundred operations on a path.
+which paths cancel): 32 of 372 for the digits network, so its 2**10 leave room for a hundred operations on a path.
 """
 
 from __future__ import annotations

@@ -82,9 +82,26 @@ def test_what_is_seen_of_a_model_is_no_more_than_its_path_magnitude(family: str)
     for sample in [*cases.chunk(False, 20, 0).samples, *cases.chunk(True, 5, 0).samples]:
         network, x = sample.case.network, torch.tensor(sample.case.x)
         assert isinstance(network, Network)
-        model = build(replace(network, returns="logits"))
-        seen, whole = seen_magnitude(model, x), magnitude(network, x.abs())
-        assert float(model(x).detach().abs().max()) <= seen <= whole * (1 + 1e-12)
+        model, target = build(replace(network, returns="logits")), torch.tensor(sample.case.target)
+        seen, whole = seen_magnitude(model, x, target), magnitude(network, x.abs())
+        outputs = model(x).detach().gather(1, target[:, None])
+        assert float(outputs.abs().max()) <= seen <= whole * (1 + 1e-12)
+
+
+class FiveTimes(nn.Module):
+    """Hides its gradient."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.detach() * 5
+
+
+def test_a_model_may_overwrite_its_input_or_have_no_gradient() -> None:
+    x, target = torch.tensor([[3.0, 4.0]]), torch.tensor([1])
+    assert seen_magnitude(nn.ReLU(inplace=True), x, target) == 4.0
+    share = float(torch.tensor(1.0).sigmoid())
+    assert seen_magnitude(nn.Softmax(1), x, target) == pytest.approx((3 + 4) * share * (1 - share))
+    assert seen_magnitude(FiveTimes(), x, target) == 20.0
+    assert x.tolist() == [[3.0, 4.0]]
 
 
 def test_the_rounding_of_a_users_model_is_no_violation() -> None:

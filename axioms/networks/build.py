@@ -111,20 +111,18 @@ def magnitude(network: Network, x: Tensor) -> float:
     return largest if gradient is None else max(largest, float(gradient.max()))
 
 
-def seen_magnitude(model: nn.Module, x: Tensor) -> float:
-    """What can be seen of that magnitude from outside of a model, at x [P, *shape]; 0 where it has no gradient.
+def seen_magnitude(model: nn.Module, x: Tensor, target: Tensor) -> float:
+    """What can be seen of that magnitude from outside of a model, at x [P, *shape] for the logits target [P].
 
-    The largest |f|, |df/dx| and sum |x df/dx| over its logits: each is a sum over paths, so never more than the magnitude.
+    The largest |f|, |df/dx| and sum |x df/dx|: each is a sum over paths, so never more than the magnitude. Of a model without
+    gradients only |f|.
     """
     with torch.enable_grad():
         point = x.detach().clone().requires_grad_()
-        logits = model(point)
-        largest = [logits.detach().abs().max()]
-        for logit in logits.sum(0):
-            if not logit.requires_grad:
-                break
-            (gradient,) = torch.autograd.grad(
-                logit, point, retain_graph=True, allow_unused=True, materialize_grads=True
-            )
-            largest += [gradient.abs().max(), (gradient * point.detach()).abs().flatten(1).sum(1).max()]
-    return float(torch.stack(largest).max())
+        outputs = model(point.clone()).gather(1, target[:, None])[:, 0]  # a copy: models may overwrite their input
+        try:
+            (gradient,) = torch.autograd.grad(outputs.sum(), point)
+        except RuntimeError:
+            gradient = torch.zeros_like(point)
+    through = (gradient * point.detach()).abs().flatten(1).sum(1)
+    return max(float(each.max()) for each in (outputs.detach().abs(), gradient.abs(), through))
