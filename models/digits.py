@@ -45,10 +45,8 @@ def network() -> nn.Module:
     """
     pixels, labels = _data()
     pixels, labels = pixels[:1500], labels[:1500]
-    with (
-        torch.random.fork_rng(devices=[]),
-        one_thread(),
-    ):  # the same weights in a worker and where a witness is replayed
+    # One thread: the same weights in a worker and where its witness is replayed.
+    with torch.random.fork_rng(devices=[]), one_thread():
         torch.manual_seed(SEED)
         model = nn.Sequential(
             nn.Linear(64, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, 10)
