@@ -16,7 +16,7 @@ from attribcheck.cli import cli
 from attribcheck.reports import load_results
 from click.testing import CliRunner, Result
 
-from .groups import wait_until_gone
+from .groups import started, wait_until_gone
 
 METHODS = """
 import os
@@ -119,10 +119,7 @@ def test_a_worker_that_dies_ends_the_run_with_a_word(here: Path) -> None:
 def test_ctrl_c_as_a_terminal_sends_it(jobs: int, here: Path) -> None:
     """To the process and its workers at once, while methods are running."""
     command = ["-m", "attribcheck", "run", "stopped:right", "stopped:sleeps", "-n", "10", "-v", "-j", str(jobs)]
-    child = subprocess.Popen(
-        [sys.executable, "-u", *command],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
-    )  # fmt: skip
+    child = started([sys.executable, "-u", *command], here)
     assert child.stdout is not None
     seen = [child.stdout.readline() for _ in range(3)]
     os.killpg(child.pid, signal.SIGINT)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -20,7 +19,7 @@ from attribcheck.sanity.plan import Options
 from attribcheck.sanity.run import run
 from attribcheck.sanity.watch import Watch
 
-from .groups import wait_until_gone
+from .groups import started, wait_until_gone
 from .sanity_runs import TARGETS, TINY, by_name, rows, told
 
 
@@ -102,10 +101,7 @@ def test_ctrl_c_ends_the_workers_and_keeps_what_is_finished(tmp_path: Path) -> N
     (tmp_path / "driver.py").write_text(DRIVER)
     paths = os.pathsep.join([str(Path(__file__).parent), *sys.path])
     command = [sys.executable, "driver.py", str(tmp_path)]
-    child = subprocess.Popen(
-        command, cwd=tmp_path, env={**os.environ, "PYTHONPATH": paths}, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        text=True, start_new_session=True,
-    )  # fmt: skip
+    child = started(command, tmp_path, PYTHONPATH=paths)
     journal = tmp_path / resume.JOURNAL
     while child.poll() is None and not (journal.exists() and journal.read_text().count("\n") == 2):
         time.sleep(0.2)
