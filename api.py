@@ -54,7 +54,8 @@ def check(
         progress: called with (done, total, result) after each cell.
 
     Returns:
-        The report; `report.ok` says whether every claim stands.
+        The report; `report.ok` says whether every claim stands. After Ctrl-C, that of the claims that were checked until
+        then: `report.incomplete` says so.
 
     Raises:
         UsageError: the method is not callable, a claim makes no sense, or nothing is selected.

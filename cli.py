@@ -190,9 +190,11 @@ def sanity(
     a method that raised or returned something else than an attribution.
     """
     from .reports import write
+    from .reports.files import must_be_writable
     from .sanity.run import Options
 
     wanted = known_formats(formats)
+    must_be_writable(report_dir)
     if weights is not None and model is None:
         raise UsageError("--weights needs --model: say whose weights they are")
     options = Options(

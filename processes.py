@@ -16,7 +16,7 @@ Task = TypeVar("Task")
 Answer = TypeVar("Answer")
 
 STOPS = (KeyboardInterrupt, BrokenProcessPool)
-"""What ends a run before its time, and what was found until then is kept."""
+"""What ends a run before its time; what was found until then is reported."""
 
 
 def why(stop: BaseException) -> str:

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from .errors import UsageError
 from .plan import Cell
+from .reports.files import must_be_writable, write_text
 from .runner import Options, prepared, run
 from .verdicts import Result
 
@@ -36,6 +37,7 @@ class Soak:
 
     examples  of each claim, by the id of its Result; also of those that had none
     alarms    refuted claims, and methods that raised
+    stopped   why and where the last round was stopped before the budget was spent; None where it was not
     drawn     how many examples had each option, "form=module"
     """
 
@@ -45,14 +47,16 @@ class Soak:
     seconds: float = 0.0
     alarms: list[Result] = field(default_factory=list)
     drawn: Counter[str] = field(default_factory=Counter)
+    stopped: str | None = None
 
     def summary(self) -> str:
         """One line."""
         counts = sorted(self.examples.values())
         total, middle = sum(counts), statistics.median_low(counts)
+        stopped = f"; {self.stopped}" if self.stopped else ""
         return (
             f"{len(counts)} claims, {total} examples in {self.seconds:.0f} s: at least {counts[0]}, median {middle}, at most "
-            f"{counts[-1]} for each; {len(self.alarms)} alarms; {self.rounds} whole rounds"
+            f"{counts[-1]} for each; {len(self.alarms)} alarms; {self.rounds} whole rounds{stopped}"
         )
 
     def document(self) -> dict[str, object]:
@@ -64,6 +68,7 @@ class Soak:
             "alarms": [result.line() for result in self.alarms],
             "examples": self.examples,
             "drawn": dict(sorted(self.drawn.items())),
+            "stopped": self.stopped,
         }
 
     def page(self, how: str) -> str:
@@ -125,6 +130,7 @@ def soak(
         UsageError: no method has the name of a target; none of them claims that anything holds; the directory cannot be
             written.
     """
+    must_be_writable(directory)
     start = time.monotonic()
     cells, _ = prepared(Options(targets))
     found = Soak({f"{cell.label}[{cell.method.name}-{cell.family}]": 0 for cell in cells if _holds(cell)}, first_round)
@@ -145,27 +151,23 @@ def soak(
 
     for number in range(first_round, rounds):
         options = Options(targets, max_examples=per_round, seed=FIRST_SEED + number, deadline=start + budget)
-        stopped = run(options, None, jobs, seen, _holds).incomplete
+        found.stopped = run(options, None, jobs, seen, _holds).incomplete
         found.seconds = time.monotonic() - start
-        ended = stopped or found.seconds > budget
+        ended = found.stopped is not None or found.seconds > budget
         found.rounds += not ended
         _write(directory / "soak.json", found.document())
-        print(f"\rround {number + 1}/{rounds}: {stopped or found.summary()}", file=sys.stderr, flush=True)
+        print(f"\rround {number + 1}/{rounds}: {found.summary()}", file=sys.stderr, flush=True)
         if ended:
             break
     return found
 
 
 def _write(path: Path, document: object) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(document, allow_nan=False) + "\n")
-    except OSError as error:
-        raise UsageError(f"cannot write {path}: {error.strerror}") from error
+    write_text(path, json.dumps(document, allow_nan=False) + "\n")
 
 
 def main(argv: list[str] | None = None) -> int:
-    """The command; 1 where a claim was refuted, 2 for wrong usage."""
+    """The command; 1 where a claim was refuted or the soak was stopped, 2 for wrong usage."""
     parser = argparse.ArgumentParser(prog="python -m attribcheck.soak", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("targets", nargs="*", default=["builtin"], help="TARGETs; the built-in methods by default")
     parser.add_argument("-n", "--max-examples", type=int, default=10_000, help="examples for each claim")
@@ -183,12 +185,12 @@ def main(argv: list[str] | None = None) -> int:
         )  # fmt: skip
         if given.write is not None:
             how = f"up to {given.max_examples} examples for each within {given.budget:g} s, in {given.jobs} processes"
-            given.write.write_text(found.page(how))
+            write_text(given.write, found.page(how))
     except UsageError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     print(f"{found.summary()} (go on with --first-round {found.first_round + found.rounds})")
-    return 1 if found.alarms else 0
+    return 1 if found.alarms or found.stopped else 0
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -36,7 +36,7 @@ def evaluate(
     return judge(comparison, case.dtype, tol, _magnitude(axiom, variant, trial), trial.finite), comparison, trial
 
 
-def _magnitude(axiom: Axiom, variant: str, trial: Trial) -> Any:
+def _magnitude(axiom: Axiom, variant: str, trial: Trial) -> Callable[[], float]:
     """The path magnitude over all networks that a check evaluates, to be called where it matters."""
     # On modules of its own: what the method does to them is not ours to build on.
     own = Trial(trial.method, trial.case, trial.device, trial.given)

@@ -129,16 +129,15 @@ def _relevance(
             below = _won(winners, above, len(entering))
         else:
             matrix, bias = matrix_of(calls, node, here)
-            if there is None:
-                sizes = matrix.abs() @ entering.abs() + bias.abs()
-                sums = _Sums(matrix, entering, bias, matrix @ entering + bias, sizes)
-            else:
-                # In a difference of two outputs the bias cancels, but for its rounding. What r_j is a multiple of is the
-                # difference of the outputs as it was computed: of few roundings, another sum of the terms is another number.
-                values = flat(inputs, here).abs() + flat(inputs, there).abs()
-                sizes = matrix.abs() @ values + 2 * bias.abs()
-                sums = _Sums(matrix, entering, torch.zeros_like(bias), leaving, sizes)
-            below = _shared(node, sums, above, epsilon if role == "weighted" else 0.0)
+            runs = [here] if there is None else [here, there]
+            sizes = torch.stack([matrix.abs() @ flat(inputs, run).abs() + bias.abs() for run in runs]).sum(0)
+            # In a difference of two outputs the bias cancels, but for its rounding.
+            bias = bias if there is None else torch.zeros_like(bias)
+            # What r_j is a multiple of is the output as it was computed: another sum of its terms, where they cancel to few
+            # roundings, is another number.
+            below = _shared(
+                node, _Sums(matrix, entering, bias, leaving, sizes), above, epsilon if role == "weighted" else 0.0
+            )
         start = 0
         for n in inputs:
             part = slice(start, start + here[n].numel())

@@ -16,7 +16,7 @@ def must_be_writable(directory: Path) -> None:
     Raises:
         UsageError: the folder is no folder, or nothing can be made in it (or in the first folder above it that is there).
     """
-    there = next(path for path in (directory, *directory.absolute().parents) if path.exists())
+    there = next(path for path in (directory, *directory.absolute().parents) if os.path.exists(path))  # (never raises)
     if not there.is_dir():
         raise _refused(directory, os.strerror(errno.ENOTDIR))
     if not os.access(there, os.W_OK | os.X_OK):

@@ -7,18 +7,17 @@ examples of an ordinary run. The figures are written to POWER.md.
 from __future__ import annotations
 
 import argparse
-import multiprocessing
+import functools
 import statistics
 import sys
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
 from attribcheck import axioms
 from attribcheck.axioms.networks.spec import Network
 from attribcheck.methods.registry import as_method
-from attribcheck.processes import one_thread_each
+from attribcheck.processes import in_workers, one_thread_each
 from attribcheck.search import WIDE_SHARE, Bench, Tally, search, tried
 
 from .mutants import MUTANTS, TEN, Mutant
@@ -45,7 +44,7 @@ def benches(mutant: Mutant) -> Iterator[tuple[str, Bench]]:
         yield f"{full}[{family}]", Bench(axiom, variant or "", method, family, None)
 
 
-def _lives(seed: int, names: tuple[str, ...], n: int, shrink: bool) -> list[Life]:
+def _lives(names: tuple[str, ...], n: int, seed: int) -> list[Life]:
     cells = [(name, claim, bench) for name in names for claim, bench in benches(ALL[name])]
     cells.sort(key=lambda cell: cell[2].origin.key)  # cells that share their cases stand next to each other
     found = []
@@ -53,7 +52,7 @@ def _lives(seed: int, names: tuple[str, ...], n: int, shrink: bool) -> list[Life
         tally, n_wide = Tally(), n // WIDE_SHARE
         sample = tried(bench, tally, False, n - n_wide, seed) or tried(bench, tally, True, n_wide, seed)
         life = Life(name, claim, seed, None if sample is None else tally.examples)
-        if shrink and sample is not None:
+        if seed == 0 and sample is not None:
             case = search(bench, n, seed).violated
             if case is not None and isinstance(case.network, Network):
                 life = life._replace(layers=case.network.weighted_layers(), features=case.network.n_features)
@@ -64,13 +63,11 @@ def _lives(seed: int, names: tuple[str, ...], n: int, shrink: bool) -> list[Life
 def measure(names: tuple[str, ...], seeds: int, n: int, jobs: int) -> list[Life]:
     """Every claim of the mutants under every seed; witnesses are shrunk under the first one."""
     lives: list[Life] = []
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(jobs, mp_context=context, initializer=one_thread_each) as pool:
-        futures = [pool.submit(_lives, seed, names, n, seed == 0) for seed in range(seeds)]
-        for seed, future in enumerate(futures):
-            lives += future.result()
-            print(f"seed {seed + 1}/{seeds} done", file=sys.stderr, flush=True)
-    return lives
+    compute = functools.partial(_lives, names, n)
+    for done, found in enumerate(in_workers(compute, range(seeds), jobs, one_thread_each), 1):
+        lives += found
+        print(f"{done}/{seeds} seeds done", file=sys.stderr, flush=True)
+    return sorted(lives, key=lambda life: life.seed)
 
 
 def table(lives: list[Life], names: tuple[str, ...]) -> tuple[list[str], list[str]]:

@@ -145,6 +145,15 @@ def test_a_folder_that_cannot_be_written_is_refused_before_the_work(folder: str,
     assert (here / "called").exists()
 
 
+def test_full_model_checks_refuse_it_before_anything_is_trained(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (here / "taken").write_text("")
+    started: list[str] = []
+    monkeypatch.setattr("attribcheck.sanity.run.run", lambda *given, **options: started.append("run"))
+    refused = CliRunner().invoke(cli, ["sanity", "gradient", "--report-dir", "taken"])
+    assert (refused.exit_code, refused.stdout, started) == (2, "", [])
+    assert refused.stderr.startswith("attribcheck: cannot write taken: Not a directory; ")
+
+
 def test_a_folder_without_permission_is_refused_before_the_work(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "access", lambda path, mode: False)  # (root, who may run this, is denied nothing)
     refused = run("stopped:called", "--report-dir", "locked/below")

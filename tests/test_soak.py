@@ -127,7 +127,13 @@ def test_a_budget_that_is_spent_draws_nothing_more(tmp_path: Path) -> None:
 def test_an_interruption_keeps_what_was_seen(tmp_path: Path) -> None:
     found = soak(("soaked:interrupted",), tmp_path, 10_000, budget=300)
     assert sorted(found.examples.values()) == [0, 0, PER_ROUND]
+    assert found.stopped == "interrupted after 1 of 3 claims"
     assert json.loads((tmp_path / "soak.json").read_text())["examples"] == found.examples
+
+
+def test_a_soak_that_was_stopped_is_no_success(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["soaked:interrupted", "-n", "50", "--report-dir", "out"]) == 1
+    assert "0 alarms; 0 whole rounds; interrupted after 1 of 3 claims (go on" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

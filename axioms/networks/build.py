@@ -112,10 +112,10 @@ def magnitude(network: Network, x: Tensor) -> float:
 
 
 def seen_magnitude(model: nn.Module, x: Tensor, target: Tensor) -> float:
-    """What can be seen of that magnitude from outside of a model, at x [P, *shape] for the logits target [P].
+    """What can be seen of the `magnitude` of a model from outside, at x [P, *shape] for the logits target [P].
 
-    The largest |f|, |df/dx| and sum |x df/dx|: each is a sum over paths, so never more than the magnitude. Of a model without
-    gradients only |f|.
+    The largest |f|, |df/dx| and sum |x df/dx|, numbers without regard to their units, as there: each is a sum over paths, so
+    never more than the magnitude. Of a model without gradients only |f|.
     """
     with torch.enable_grad():
         point = x.detach().clone().requires_grad_()
