@@ -255,7 +255,7 @@ def replay(ctx: click.Context, witness: Path, target: str | None, device: str) -
     outcomes = replaying.replay(witness, target, device)
     for outcome in outcomes:
         click.echo(outcome.line())
-    if any(outcome.error for outcome in outcomes):
+    if any(outcome.error and not outcome.reproduced for outcome in outcomes):
         ctx.exit(2)
     ctx.exit(1 if any(outcome.reproduced for outcome in outcomes) else 0)
 

@@ -15,8 +15,8 @@ class Unsupported(NotImplementedError):
     """Raised by a method that cannot treat a network, instead of answering wrongly."""
 
 
-class NotPreserved(AssertionError):
-    """A rewrite changed the function it must preserve: a defect of attribcheck itself, never of a method."""
+class Defect(AssertionError):
+    """attribcheck itself is wrong, never a method: a rewrite changed the function that it must preserve, say."""
 
 
 def first_line(error: BaseException) -> str:

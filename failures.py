@@ -30,14 +30,17 @@ def failure_text(result: Result, report_dir: str | None) -> str:
             lines.append(f"{name} = {_short(witness[name])}")
     for name, value in witness.get("drawn", {}).items():
         lines.append(f"{name} = {'(a network, in the witness)' if isinstance(value, dict) else _short(value)}")
-    lines += [
-        "",
-        f"attribution = {_short(figures['attribution'])}",
-        figures["what"] + ":",
-        f"    expected {_short(figures['expected'])}",
-        f"    obtained {_short(figures['obtained'])}",
-        f"    residual {figures['residual']} against tolerance {figures['tolerance']}",
-    ]
+    lines.append("")
+    if "error" in figures:
+        lines.append(figures["what"])
+    else:
+        lines += [
+            f"attribution = {_short(figures['attribution'])}",
+            figures["what"] + ":",
+            f"    expected {_short(figures['expected'])}",
+            f"    obtained {_short(figures['obtained'])}",
+            f"    residual {figures['residual']} against tolerance {figures['tolerance']}",
+        ]
     if report_dir is not None and result.witness_file is not None:
         from .reports.words import replay_line
 

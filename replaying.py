@@ -18,7 +18,11 @@ from .witnesses import evaluate, read_case
 
 @dataclass(frozen=True)
 class Outcome:
-    """One replayed witness."""
+    """One replayed witness.
+
+    error    what the method raised, or returned that is no attribution; reproduced where that is what the witness shows
+    refused  the method says that it cannot treat the network
+    """
 
     path: Path
     method: str
@@ -33,9 +37,11 @@ class Outcome:
         """One line for a terminal."""
         head = f"{self.path}: {self.axiom}, {self.method}: "
         if self.error:
-            return head + f"error: {self.error}"
+            return head + ("reproduced: " if self.reproduced else "error: ") + self.error
         if self.refused:
             return head + "not reproduced: the method refuses this network"
+        if self.tolerance is None:
+            return head + "not reproduced: the method answers"
         residual = "not finite" if self.residual is None else f"{self.residual:.6g}"
         word = "reproduced" if self.reproduced else "not reproduced"
         return head + f"{word}: residual {residual} against {self.tolerance:g}"
@@ -71,9 +77,11 @@ def _replay_one(path: Path, target: str | None, device: str) -> Outcome:
     if isinstance(case.network, UserModel):
         given = given_models.for_case(case.network, case.x.shape[1:])
     # The tolerance that the claim stated travels with the witness; another method is held to rounding.
-    if document["figures"]["tolerance"] is None:
+    figures = document["figures"]
+    erred = "error" in figures
+    if figures["tolerance"] is None and not erred:
         raise UsageError(f"{path}: figures.tolerance is null; a witness states the tolerance that it exceeds")
-    stated = float(document["figures"]["tolerance"])
+    stated = 0.0 if erred else float(figures["tolerance"])
     tol = stated if target is None and stated > TOLERANCE[case.dtype] else None
     full = axiom.full(variant)
     try:
@@ -81,9 +89,11 @@ def _replay_one(path: Path, target: str | None, device: str) -> Outcome:
     except Unsupported:
         return Outcome(path, name, full, False, refused=True)
     except MethodError as error:
-        return Outcome(path, name, full, False, error=str(error))
+        return Outcome(path, name, full, erred, error=str(error))
     except UsageError:
         raise
     except Exception as error:  # what the method raises is a MethodError: anything else is a defect of the document
         raise UsageError(f"{path}: the case cannot be evaluated: {first_line(error)}") from error
+    if erred:
+        return Outcome(path, name, full, False)
     return Outcome(path, name, full, judgement.violated, judgement.residual, judgement.tolerance)

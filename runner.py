@@ -12,17 +12,17 @@ from pathlib import Path
 import torch
 
 from . import given as given_models
-from .axioms.cases import GivenModel
+from .axioms.cases import Case, GivenModel
 from .axioms.tolerances import TOLERANCE
 from .claims import Method
-from .errors import MethodError, NotPreserved, Unsupported, UsageError
+from .errors import Defect, MethodError, Unsupported, UsageError
 from .methods.registry import resolve, unique
 from .plan import Cell, Selection, plan
 from .processes import STOPS, in_workers, why
 from .search import ENOUGH, Bench, Tally, search
 from .streams import Origin
 from .verdicts import Report, Result
-from .witnesses import evaluate, filename, read_case, to_document
+from .witnesses import error_document, evaluate, filename, read_case, to_document
 
 
 @dataclass(frozen=True)
@@ -161,7 +161,7 @@ def run_cell(cell: Cell, options: Options, given: GivenModel | None = None) -> R
                 _search(cell, variant, options, given, seed, result)
                 if result.observed in ("violated", "error") or result.note:
                     break
-    except NotPreserved as error:
+    except Defect as error:
         result.observed, result.note = "error", f"a defect of attribcheck, please report it: {error}"
     except UsageError as error:  # a pinned witness that is not there, an option out of range: of this cell alone
         result.observed, result.note = "error", str(error)
@@ -196,9 +196,9 @@ def _search(cell: Cell, variant: str, options: Options, given: GivenModel | None
             result.drawn[name] = result.drawn.get(name, 0) + count
     result.worst = _worst(tally, tol)
     if tally.error is not None:
-        result.observed = "error"
-        where = f" (smallest network: {_in_one_line(tally.violated)})" if tally.violated is not None else ""
-        result.note = tally.error + where
+        result.observed, result.note = "error", tally.error
+        if tally.violated is not None:
+            _show_error(cell, variant, options, given, tally.violated, result)
     elif tally.flaky:
         result.observed = "inconclusive"
         result.note = _FLAKY
@@ -216,7 +216,7 @@ def _search(cell: Cell, variant: str, options: Options, given: GivenModel | None
         if figures["residual"] is not None and figures["residual"] <= figures["tolerance"]:
             result.observed, result.note, result.witness = "inconclusive", _FLAKY, None
             return
-        result.witness_file = "witnesses/" + filename(cell.method.name, result.axiom, cell.family)
+        result.witness_file = _witness_file(result)
         if not tally.nonfinite:
             tally.saw(figures["residual"], figures["tolerance"])
             result.worst = _worst(tally, tol)
@@ -247,8 +247,24 @@ def _worst(tally: Tally, tol: float | None) -> dict[str, object]:
     }
 
 
-def _in_one_line(case: object) -> str:
-    return " ".join(repr(case).split())[:300]
+def _witness_file(result: Result) -> str:
+    return "witnesses/" + filename(result.method, result.axiom, result.family)
+
+
+def _show_error(
+    cell: Cell, variant: str, options: Options, given: GivenModel | None, case: Case, result: Result
+) -> None:
+    """The witness of the smallest case on which the method erred, and what it says there."""
+    try:
+        evaluate(cell.axiom, variant, cell.method, case, None, options.device, given)
+    except MethodError as error:
+        result.note, result.axiom = str(error), cell.axiom.full(variant)
+        result.witness = error_document(cell.axiom, variant, cell.method, cell.family, case, result.note)
+        result.witness_file = _witness_file(result)
+    except Unsupported:
+        pass
+    if result.witness is None:
+        result.note = f"{result.note}; not when it was called again on the same case"
 
 
 def _replay_pinned(cell: Cell, options: Options, given: GivenModel | None, result: Result) -> None:
@@ -280,4 +296,4 @@ def _replay_pinned(cell: Cell, options: Options, given: GivenModel | None, resul
         return
     result.observed, result.note = "violated", "shown by the pinned witness"
     result.witness = to_document(axiom, variant, cell.method, cell.family, case, cell.claim.tol, options.device, given)
-    result.witness_file = "witnesses/" + filename(cell.method.name, result.axiom, cell.family)
+    result.witness_file = _witness_file(result)

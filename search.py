@@ -23,7 +23,7 @@ from .axioms.networks.spec import Network
 from .axioms.tolerances import ROUNDOFF
 from .axioms.trial import Trial
 from .claims import Method
-from .errors import MethodError, Unsupported
+from .errors import Defect, MethodError, Unsupported
 from .streams import Drawn, Origin, Sample, shrink, stream
 from .witnesses import evaluate
 
@@ -167,7 +167,7 @@ def search(bench: Bench, max_examples: int, seed: int) -> Tally:
     """Look for a counterexample; the tally holds the smallest one found.
 
     Raises:
-        NotPreserved: a rewrite is wrong (a defect of attribcheck).
+        Defect: a rewrite is wrong, or a drawn case holds a number that is not finite.
     """
     tally = Tally()
     n_wide = 0 if bench.family == MODEL else max_examples // WIDE_SHARE
@@ -315,7 +315,11 @@ def _with_fewest_samples(bench: Bench, case: Case, kind: str) -> Case:
 
 
 def _outcome(bench: Bench, case: Case, tally: Tally, shrinking: bool) -> tuple[str, str]:
-    """ "holds", "violated", "unsupported", "elsewhere" or "error", with the error's line; counts while generating."""
+    """ "holds", "violated", "unsupported", "elsewhere" or "error", with the error's line; counts while generating.
+
+    Raises:
+        Defect: the case says nothing, since it holds a number that is not finite.
+    """
     try:
         judgement, comparison, _ = evaluate(
             bench.axiom, bench.variant, bench.method, case, bench.tol, bench.device, bench.given
@@ -324,8 +328,11 @@ def _outcome(bench: Bench, case: Case, tally: Tally, shrinking: bool) -> tuple[s
         tally.unsupported += not shrinking
         return "unsupported", ""
     except MethodError as error:
+        _must_be_finite(case)
         tally.examples += not shrinking
         return "error", str(error)
+    if judgement.violated:
+        _must_be_finite(case)
     if judgement.violated and (
         bench.looks_elsewhere(case) or bench.rounding_decides(case, float(comparison.gap.max()))
     ):
@@ -337,3 +344,9 @@ def _outcome(bench: Bench, case: Case, tally: Tally, shrinking: bool) -> tuple[s
         tally.drawn[f"samples={len(case.x)}"] += 1
         tally.saw(judgement.residual, judgement.tolerance)
     return ("violated" if judgement.violated else "holds"), ""
+
+
+def _must_be_finite(case: Case) -> None:
+    # A method may answer what it likes to infinite weights.
+    if not case.is_finite():
+        raise Defect(f"a number of the drawn case is not finite: {' '.join(repr(case).split())}")

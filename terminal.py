@@ -82,12 +82,13 @@ class Terminal:
             for result in report.rows:
                 if result.verdict in PROBLEMS:
                     self.line(result)
-                    if isinstance(result, Result) and result.witness is not None and result.verdict == "fail":
+                    if isinstance(result, Result) and result.witness is not None:
                         figures = result.witness["figures"]
-                        self.out.print(f"    {figures['what']}", markup=False)
-                        self.out.print(
-                            f"    expected {figures['expected']}  obtained {figures['obtained']}", markup=False
-                        )
+                        if "error" not in figures:  # (an error is told in the line already)
+                            self.out.print(f"    {figures['what']}", markup=False)
+                            self.out.print(
+                                f"    expected {figures['expected']}  obtained {figures['obtained']}", markup=False
+                            )
                         self.out.print(f"    {replay_line(asdict(result), str(report_dir))}", markup=False)
         self.out.print(report.summary(), markup=False)
         if not self.quiet:

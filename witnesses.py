@@ -68,21 +68,41 @@ def to_document(
         Unsupported, MethodError: the method does not answer on this case (any more).
     """  # fmt: skip
     judgement, comparison, trial = evaluate(axiom, variant, method, case, tol, device, given)
+    figures = {
+        "what": comparison.what,
+        "expected": _finite(comparison.expected.tolist()),
+        "obtained": _finite(comparison.obtained.tolist()),
+        "residual": judgement.residual,
+        "tolerance": judgement.tolerance,
+        "attribution": _finite(trial.attribute().tolist()),
+    }
+    return _document(axiom, variant, method, family, case, figures, script(axiom, variant, method, case, judgement))
+
+
+def error_document(axiom: Axiom, variant: str, method: Method, family: str, case: Case, error: str) -> dict[str, Any]:
+    """The witness of a case on which a method raises, or returns something that is no attribution; `error` says what."""
+    figures = {
+        "what": f"error: {error}",
+        "error": error,
+        "expected": None,
+        "obtained": None,
+        "residual": None,
+        "tolerance": None,
+    }
+    return _document(axiom, variant, method, family, case, figures, script(axiom, variant, method, case, error))
+
+
+def _document(
+    axiom: Axiom, variant: str, method: Method, family: str, case: Case, figures: dict[str, Any], program: str
+) -> dict[str, Any]:
     return {
         "schema_version": SCHEMA_VERSION,
         "method": method.name,
         "axiom": axiom.full(variant),
         "family": family,
         **case.to_json(),
-        "figures": {
-            "what": comparison.what,
-            "expected": _finite(comparison.expected.tolist()),
-            "obtained": _finite(comparison.obtained.tolist()),
-            "residual": judgement.residual,
-            "tolerance": judgement.tolerance,
-            "attribution": _finite(trial.attribute().tolist()),
-        },
-        "script": script(axiom, variant, method, case, judgement),
+        "figures": figures,
+        "script": program,
     }
 
 

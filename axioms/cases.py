@@ -18,7 +18,7 @@ from .networks.draft import Draft
 from .networks.families import Family
 from .networks.forms import MODULE
 from .networks.sources import Array, Source
-from .networks.spec import Network
+from .networks.spec import ARRAYS, Network
 from .options import CLOSE, FACTORS, SATURATING, THIRD, choice, dressed
 
 DTYPES = {"float64": torch.float64, "float32": torch.float32}
@@ -82,6 +82,20 @@ class Case:
     def with_drawn(self, **drawn: Any) -> Case:
         """The same case with more of what the axiom drew."""
         return replace(self, drawn={**self.drawn, **drawn})
+
+    def is_finite(self) -> bool:
+        """Whether every number of the case is; those of a user's model are not looked at."""
+        networks = [value for value in (self.network, *self.drawn.values()) if isinstance(value, Network)]
+        arrays = [
+            value for value in (self.x, self.baseline, self.data, *self.drawn.values()) if isinstance(value, np.ndarray)
+        ]
+        arrays += [
+            layer[name]
+            for each in networks
+            for layer in each.layers.values()
+            for name in ARRAYS & layer.settings.keys()
+        ]
+        return all(bool(np.isfinite(array).all()) for array in arrays)
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON data, from which `from_json` makes an equal case."""

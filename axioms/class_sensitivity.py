@@ -29,7 +29,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..errors import NotPreserved
+from ..errors import Defect
 from .axiom import Axiom
 from .cases import Case, Setting
 from .comparison import Comparison, compare_maps
@@ -192,7 +192,7 @@ def _precheck(variant: str, trial: Trial, here: Case, there: Case) -> None:
     a, b = (trial.function(case) for case in (here, there))
     expected = -a if variant == "parity" else a
     if float((b - expected).abs().max()) > PRESERVED * max(1.0, float(a.abs().max())):
-        raise NotPreserved(f"{variant}: the other network's logits are {b.tolist()}, not {expected.tolist()}")
+        raise Defect(f"{variant}: the other network's logits are {b.tolist()}, not {expected.tolist()}")
 
 
 def _script(variant: str, case: Case) -> str:

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import torch
 
-from ..errors import NotPreserved
+from ..errors import Defect
 from .axiom import Axiom
 from .cases import Case, Setting
 from .comparison import Comparison, compare_entries
@@ -58,7 +58,7 @@ def _precheck(network: Network, feature: int, case: Case) -> None:
     other[:, feature] = other[:, feature] + 1.5
     a, b = evaluate(network, x), evaluate(network, other.reshape(x.shape))
     if float((a - b).abs().max()) > PRESERVED * max(1.0, float(a.abs().max())):
-        raise NotPreserved(f"the function depends on the dummy feature {feature}: {network!r}")
+        raise Defect(f"the function depends on the dummy feature {feature}: {network!r}")
 
 
 def _residual(variant: str, trial: Trial) -> Comparison:

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..errors import NotPreserved
+from ..errors import Defect
 from .axiom import Axiom
 from .cases import Case, Setting
 from .comparison import Comparison, compare_maps
@@ -54,7 +54,7 @@ def _residual(variant: str, trial: Trial) -> Comparison:
     here, there = _evaluated(variant, trial.case)
     a, b = (trial.function(case) for case in (here, there))
     if float((a - b).abs().max()) > PRESERVED * max(1.0, float(a.abs().max())):
-        raise NotPreserved(f"the permuted network is another function: {a.tolist()} against {b.tolist()}")
+        raise Defect(f"the permuted network is another function: {a.tolist()} against {b.tolist()}")
     first, second = trial.attribute(here), trial.attribute(there)
     expected = first.flatten(1)[:, list(trial.case.drawn["order"])].reshape(first.shape)
     return compare_maps("the map of f' at P x against P times the map of f at x", second, expected)

@@ -22,7 +22,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from ..errors import NotPreserved
+from ..errors import Defect
 from .axiom import Axiom
 from .cases import Case, Setting
 from .comparison import Comparison, compare_maps
@@ -48,7 +48,7 @@ def within(case: Case) -> float | None:
 def rewritten(network: Network, rewrite: Rewrite, case: Case, setting: Setting) -> tuple[Network, Network] | None:
     """The network (prepared so that the rewrite has a site) and the rewritten one; None where there is no site.
 
-    Raises NotPreserved where the rewrite changed the function at the samples, the baseline or random points of the box.
+    Raises Defect where the rewrite changed the function at the samples, the baseline or random points of the box.
     """
     context = Context(setting.source, case.x, bound_of(case))
     start = rewrite.prepare(network, context)
@@ -75,15 +75,13 @@ def _chained(network: Network, case: Case, setting: Setting) -> tuple[Network, l
 
 
 def must_agree(left: Network, right: Network, case: Case, what: str) -> None:
-    """Raise NotPreserved where two networks differ on the case or at fixed random points of its box."""
+    """Raise Defect where two networks differ on the case or at fixed random points of its box."""
     rng = np.random.default_rng(0)
     box = rng.uniform(-1, 1, (4, *case.x.shape[1:])) * bound_of(case)
     points = torch.tensor(np.concatenate([a for a in (case.x, case.baseline, box) if a is not None]))
     difference, scale = largest_difference(left, right, points)
     if difference > PRESERVED * max(1.0, scale):
-        raise NotPreserved(
-            f"{what} changed the function by {difference:g} (outputs up to {scale:g}): {left!r} {right!r}"
-        )
+        raise Defect(f"{what} changed the function by {difference:g} (outputs up to {scale:g}): {left!r} {right!r}")
 
 
 def _draw(variant: str, setting: Setting) -> Case | None:

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..errors import NotPreserved
+from ..errors import Defect
 from .axiom import Axiom
 from .cases import Case, Setting, UserModel
 from .comparison import Comparison, compare_maps
@@ -62,7 +62,7 @@ def _residual(variant: str, trial: Trial) -> Comparison:
     here, there = _evaluated(variant, trial.case)
     a, b = (trial.function(case) for case in (here, there))
     if float((a - b).abs().max()) > PRESERVED * max(1.0, float(a.abs().max())):
-        raise NotPreserved(f"the shifted network is another function: {a.tolist()} against {b.tolist()}")
+        raise Defect(f"the shifted network is another function: {a.tolist()} against {b.tolist()}")
     first, second = trial.attribute(here), trial.attribute(there)
     return compare_maps("the map of f2 at x + m against the map of f1 at x", second, first)
 

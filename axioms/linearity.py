@@ -19,7 +19,7 @@ backprop) or by a threshold on their score (RectGrad), maps that are normalised 
 
 from __future__ import annotations
 
-from ..errors import NotPreserved
+from ..errors import Defect
 from .axiom import Axiom
 from .cases import Case, Setting
 from .comparison import Comparison, compare_terms
@@ -49,7 +49,7 @@ def _residual(variant: str, trial: Trial) -> Comparison:
     a, b = trial.case.drawn["factors"]
     whole, left, right = (trial.function(case) for case in cases)
     if float((whole - a * left - b * right).abs().max()) > PRESERVED * max(1.0, float(whole.abs().max())):
-        raise NotPreserved(f"{a} f + {b} g is {(a * left + b * right).tolist()}, the network gives {whole.tolist()}")
+        raise Defect(f"{a} f + {b} g is {(a * left + b * right).tolist()}, the network gives {whole.tolist()}")
     together, first, second = (trial.attribute(case) for case in cases)
     return compare_terms("the map of a f + b g against a R_f + b R_g", together, [a * first, b * second])
 

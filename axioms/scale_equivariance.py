@@ -18,7 +18,7 @@ normalised.
 
 from __future__ import annotations
 
-from ..errors import NotPreserved
+from ..errors import Defect
 from .axiom import Axiom
 from .cases import Case, Setting
 from .comparison import Comparison, compare_maps
@@ -47,7 +47,7 @@ def _residual(variant: str, trial: Trial) -> Comparison:
     factor = float(trial.case.drawn["factor"])
     a, b = factor * trial.function(here), trial.function(there)
     if float((a - b).abs().max()) > PRESERVED * max(1.0, float(a.abs().max())):
-        raise NotPreserved(f"{factor} f is {a.tolist()}, the scaled network gives {b.tolist()}")
+        raise Defect(f"{factor} f is {a.tolist()}, the scaled network gives {b.tolist()}")
     first, second = trial.attribute(here), trial.attribute(there)
     return compare_maps("the map of c f against c times the map of f", second, factor * first)
 

@@ -119,8 +119,12 @@ _REFERENCE = {
 }
 
 
-def script(axiom: Axiom, variant: str, method: Method, case: Case, judgement: Judgement) -> str:
-    """The runnable script of a case: network, inputs, the method's call, expected and obtained figures, the residual."""
+def script(axiom: Axiom, variant: str, method: Method, case: Case, outcome: Judgement | str) -> str:
+    """The runnable script of a case: network, inputs, the method's calls, expected and obtained figures, the residual.
+
+    Args:
+        outcome: of the case; a text where the method erred, whose error the script raises.
+    """
     lines = [
         method.imports or "# Define or import the method under test: attribute(model, x, target, baseline)",
         "",
@@ -173,6 +177,8 @@ def script(axiom: Axiom, variant: str, method: Method, case: Case, judgement: Ju
         moving = "point.flatten(1).amin(1).reshape(-1, *[1] * (x.dim() - 1)).expand_as(x).clone()"
         at = moving if method.baseline == "min" else "baseline"
         lines += ["", "", "def baseline_at(point):", f"    return {at}"]
+    if isinstance(outcome, str):
+        lines += _CONTRACT
     lines += [
         "",
         "",
@@ -182,20 +188,13 @@ def script(axiom: Axiom, variant: str, method: Method, case: Case, judgement: Ju
         "",
         "",
         axiom.script(variant, case).rstrip(),
-        'print("expected ", expected.tolist())',
-        'print("obtained ", obtained.tolist())',
-        *(
-            ["# The scale has a least value: below it a gap may be the rounding of sums along the network's paths."]
-            if judgement.floor
-            else []
-        ),
-        f'print("residual ", (gap.double() / scale.double().clamp(min={judgement.floor or 5e-324!r})).max().item(), '
-        f'"tolerance", {judgement.tolerance!r})',
+        *(_told(outcome) if isinstance(outcome, Judgement) else ['print("no error: every call was answered")']),
     ]
     body = "\n".join(lines) + "\n"
     standard = [f"import {name}" for name in ("copy", "random") if f"{name}." in body]
     head = [
         f"# {axiom.full(variant)}: {axiom.variants[variant]}",
+        *([f"# Here an error is shown: {outcome}"] if isinstance(outcome, str) else []),
         *([*standard, ""] if standard else []),
         *(["import numpy"] if "numpy." in body else []),
         "import torch",
@@ -203,6 +202,32 @@ def script(axiom: Axiom, variant: str, method: Method, case: Case, judgement: Ju
         *(["from torch.nn import functional as F"] if "F." in body else []),
     ]
     return "\n".join([*head, "", body])
+
+
+def _told(judgement: Judgement) -> list[str]:
+    """The lines that print the figures of a case."""
+    least = "# The scale has a least value: below it a gap may be the rounding of sums along the network's paths."
+    return [
+        'print("expected ", expected.tolist())',
+        'print("obtained ", obtained.tolist())',
+        *([least] if judgement.floor else []),
+        f'print("residual ", (gap.double() / scale.double().clamp(min={judgement.floor or 5e-324!r})).max().item(), '
+        f'"tolerance", {judgement.tolerance!r})',
+    ]
+
+
+# An answer of another kind than x would only be met later, or never.
+_CONTRACT = [
+    "unchecked = attribute",
+    "",
+    "",
+    "def attribute(model, x, *others):",
+    "    answer = unchecked(model, x, *others)",
+    '    assert isinstance(answer, torch.Tensor), f"returned {type(answer).__name__}, expected a torch.Tensor"',
+    '    for kind in ("shape", "dtype", "layout", "device"):',
+    '        assert getattr(answer, kind) == getattr(x, kind), f"{kind} {getattr(answer, kind)} for {getattr(x, kind)} of x"',
+    "    return answer",
+]
 
 
 def seeded(seed: int) -> list[str]:

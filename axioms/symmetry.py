@@ -19,7 +19,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from ..errors import NotPreserved
+from ..errors import Defect
 from .axiom import Axiom
 from .cases import Case, Setting
 from .comparison import Comparison, compare_entries
@@ -71,7 +71,7 @@ def _precheck(network: Network, i: int, j: int, case: Case) -> None:
     flat[:, [i, j]] = flat[:, [j, i]]
     a, b = (evaluate(network, torch.tensor(p)) for p in (points, flat.reshape(points.shape)))
     if float((a - b).abs().max()) > PRESERVED * max(1.0, float(a.abs().max())):
-        raise NotPreserved(f"the function is not symmetric in features {i} and {j}: {network!r}")
+        raise Defect(f"the function is not symmetric in features {i} and {j}: {network!r}")
 
 
 def _residual(variant: str, trial: Trial) -> Comparison:

@@ -6,10 +6,13 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import attribcheck as ac
+import numpy as np
 import pytest
 import torch
 from attribcheck.claims import BASELINES
 from attribcheck.errors import UsageError
+from attribcheck.failures import failure_text
+from attribcheck.reports import validate_witness
 from torch import Tensor, nn
 
 
@@ -266,9 +269,19 @@ def test_an_error(what: str) -> None:
     assert (result.observed, result.verdict) == ("error", "error")
     assert said in str(result.note)
     assert "\n" not in str(result.note)
-    assert "smallest network: Case(" in str(result.note)
     assert (report.exit_code, report.ok) == (2, False)
-    assert result.witness is None
+    assert result.witness is not None and result.witness["figures"]["error"] == result.note
+    assert np.shape(result.witness["x"]) == (1, 2)  # one sample; one feature beside the dummy
+    validate_witness(result.witness)
+
+
+def test_an_error_is_told_with_its_network_and_a_script() -> None:
+    result = result_of(lambda *a: raising(OddError("no")))
+    said = failure_text(result, None)
+    assert "Layer('linear', " in said and "x = [[" in said
+    assert "\nerror: raised OddError: no\n" in said
+    assert "\nanswer = unchecked(" in said.replace("    ", "") and "expected" not in said.partition("a script that")[0]
+    assert failure_text(result, "out").endswith("attribcheck replay " + f"out/{result.witness_file}")
 
 
 def test_an_error_where_a_failure_is_claimed_is_no_failure_shown() -> None:
@@ -289,7 +302,20 @@ def test_an_error_on_some_networks_is_an_error() -> None:
 
     result = result_of(fussy)
     assert result.observed == "error"
-    assert "input_shape=(3,)" in str(result.note)
+    assert result.witness is not None and result.witness["network"]["input_shape"] == [3]
+
+
+def test_an_error_that_is_not_met_again_has_no_witness() -> None:
+    left = 3
+
+    def moody(model: nn.Module, x: Tensor, target: Tensor, baseline: Tensor | None = None) -> Tensor:
+        nonlocal left
+        left -= 1
+        return raising(OddError("moody")) if left == 0 else gradient(model, x, target)
+
+    result = result_of(moody)
+    assert (result.observed, result.witness) == ("error", None)
+    assert result.note == "raised OddError: moody; not when it was called again on the same case"
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -83,6 +85,18 @@ def test_a_positive_network_reads_and_gives_what_is_positive(kinks: str, data: A
         assert all((layer.get("bias", np.zeros(1)) <= 0).all() for layer in case.network.layers.values())
         outputs = evaluate(case.network, torch.tensor(case.x))
         assert all(float(row[target]) > 0 for row, target in zip(outputs, case.target, strict=True))
+
+
+@pytest.mark.parametrize("weights", list(itertools.product((-1 / 3, 1 / 3, 2 / 3), repeat=3)))
+def test_an_active_unit_is_not_active_by_rounding_alone(weights: tuple[float, ...]) -> None:
+    """Sums of thirds that are zero, but for rounding, at one of five samples."""
+    numbers = [[2, 3, 2], [2, 2, 3], [1, 2, 1], [1, 3, 1], [1, 4, 0]]
+    x = np.array(numbers) / 64
+    draft = Draft(Wide(0), x, 1)
+    layer = draft._raised(Layer("linear", weight=[weights], bias=[-0.5]), "x")
+    exact = [[Fraction(round(3 * w), 3) for w in row] for row in layer["weight"]]
+    outputs = [sum(w * Fraction(n, 64) for w, n in zip(exact[0], row, strict=True)) - Fraction(1, 2) for row in numbers]
+    assert all(value > 2.0**-13 * max(row) / 64 for value, row in zip(outputs, numbers, strict=True)), outputs
 
 
 @DRAWING

@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
-from attribcheck.search import Tally
+from attribcheck import axioms
+from attribcheck.axioms.cases import Case
+from attribcheck.axioms.networks.spec import Call, Layer, Network
+from attribcheck.errors import Defect
+from attribcheck.methods.registry import get_method
+from attribcheck.search import Bench, Tally, _outcome
+from torch import Tensor, nn
 
 
 @pytest.mark.parametrize(
@@ -24,3 +31,21 @@ def test_the_worst_residual_is_the_largest_for_its_own_tolerance(
     for residual, tolerance in seen:
         tally.saw(residual, tolerance)
     assert (tally.residual, tally.tolerance) == kept
+
+
+@pytest.mark.parametrize("answers", [True, False], ids=["violated", "error"])
+def test_a_case_that_is_not_finite_accuses_nobody(answers: bool) -> None:
+    """It is a defect of what drew it: a method may answer what it likes to infinite weights."""
+
+    def attribute(model: nn.Module, x: Tensor, target: Tensor, baseline: Tensor | None = None) -> Tensor:
+        if not answers:
+            raise ValueError("not finite")
+        return x * model(x).sum()
+
+    network = Network((1,), {"linear1": Layer("linear", weight=[[np.inf]])}, [Call("h1", "linear1", ("x",))])
+    axiom, variant = axioms.find("completeness/output")
+    bench = Bench(axiom, variant or "", get_method("gradient").but(function=attribute), "linear", None)
+    with pytest.raises(Defect, match="not finite"):
+        _outcome(bench, Case(network, np.ones((1, 1)), (0,)), Tally(), shrinking=False)
+    with pytest.raises(Defect, match="not finite"):
+        _outcome(bench, Case(network, np.full((1, 1), np.nan), (0,)), Tally(), shrinking=False)

@@ -85,6 +85,15 @@ def noisy_slope(model, x, target, baseline):
 @ac.method(data=True)
 def from_data(model, x, target, baseline=None, *, data):
     return grad(model, x, target) * (x + data.mean(0))
+
+def raises(model, x, target, baseline=None):
+    if x[0].numel() > 1:
+        raise ValueError("one feature only")
+    return grad(model, x, target)
+
+@ac.method(data=True, stochastic=True)
+def single(model, x, target, baseline=None, *, data):
+    return grad(model, x, target).float()
 '''
 
 IMPORTS_ONLY = MODULE.replace("import attribcheck as ac\n", "").replace("@ac.method", "# @ac.method")
@@ -135,13 +144,18 @@ def method_of(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], 
     return lambda name: resolve(f"subjects_under_test:{name}")[0]
 
 
-def refuted(method: Method, axiom: str, family: str) -> dict[str, Any]:
-    """The witness of a cell that must be refuted."""
+def witness_of(method: Method, axiom: str, family: str, observed: str) -> dict[str, Any]:
+    """The witness of a cell in which that must be observed."""
     found, variant = axioms.find(axiom)
     result = run_cell(Cell(method, found, (variant or "",), family), Options(max_examples=60))
-    assert result.observed == "violated", result.line()
+    assert result.observed == observed, result.line()
     assert result.witness is not None
     return result.witness
+
+
+def refuted(method: Method, axiom: str, family: str) -> dict[str, Any]:
+    """The witness of a cell that must be refuted."""
+    return witness_of(method, axiom, family, "violated")
 
 
 @pytest.mark.parametrize(("name", "axiom", "family"), CASES)
@@ -168,6 +182,44 @@ def test_a_witness_stands_alone(
     assert shown is not None
     assert float(shown[1]) == pytest.approx(witness["figures"]["residual"], rel=1e-6)
     assert float(shown[1]) > witness["figures"]["tolerance"]
+
+
+ERRORS = {
+    "raises": ("dummy", "raised ValueError: one feature only", "ValueError: one feature only"),
+    "single": (
+        "implementation-invariance/permute",
+        "returned dtype float32 for an input of dtype float64",
+        "AssertionError: dtype torch.float32 for torch.float64 of x",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", ERRORS)
+def test_the_witness_of_an_error_stands_alone(
+    name: str, method_of: Callable[[str], Method], folder: Path, tmp_path: Path
+) -> None:
+    axiom, said, shown = ERRORS[name]
+    witness = witness_of(method_of(name), axiom, "relu", "error")
+    validate_witness(witness)
+    assert witness["figures"]["error"] == said
+
+    path = tmp_path / "witness.json"
+    path.write_text(json.dumps(witness))
+    (outcome,) = replaying.replay(path)
+    assert outcome.reproduced
+    assert outcome.line().endswith(f": reproduced: {said}")
+    (outcome,) = replaying.replay(path, "gradient")
+    assert not outcome.reproduced
+    assert outcome.line().endswith(": not reproduced: the method answers")
+
+    script = [sys.executable, "-c", witness["script"]]
+    done = subprocess.run(script, cwd=folder / "plain", capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr.strip().splitlines()[-1]) == (1, shown)
+    assert "no error" not in done.stdout
+    mended = (folder / "plain" / "subjects_under_test.py").read_text().replace(".float()", "").replace("> 1", "> 99")
+    (tmp_path / "subjects_under_test.py").write_text(mended)
+    done = subprocess.run(script, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "no error: every call was answered")
 
 
 def test_a_right_method_does_not_reproduce_the_witness_of_a_wrong_one(

@@ -151,8 +151,9 @@ class Draft:
             z = kind_of(layer).apply(layer.but(weight=weight), self.at[h])[sample].numpy()
             unit = self.target[sample] if self.at_output else int(z.argmax())
             largest = int(read.argmax())
-            if z[unit] <= 0:
-                weight[unit, largest] += np.floor(-z[unit] / read[largest]) + 1.0
+            lacking = NEARBY - z[unit] / read[largest]  # (what is above zero but for rounding is zero the next time)
+            if lacking >= 0:
+                weight[unit, largest] += np.floor(lacking) + 1.0
         return layer.but(weight=weight)
 
     def _untied(self, layer: Layer, h: str, pool: Layer) -> Layer:

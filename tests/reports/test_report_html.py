@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 from typing import Any
 
 import pytest
-from attribcheck.reports import html
+from attribcheck.reports import html, validate_results
 
 VOID = {"meta", "input", "br", "img", "link", "hr"}
 
@@ -140,6 +140,21 @@ def test_outcomes_are_told_apart_without_colour(
     fell = text[text.index('id="fell"') : text.index('id="matrix"')]
     assert (f'href="#{anchor}"' in fell) is problem
     assert (f"<b>{label}</b>" in chip) is problem
+
+
+def test_the_witness_of_an_error_shows_the_case_and_no_figures(document: dict[str, Any]) -> None:
+    shown = next(result["witness"] for result in document["results"] if result["witness"])
+    erred = next(result for result in document["results"] if result["verdict"] == "error")
+    none = dict.fromkeys(("expected", "obtained", "residual", "tolerance"))
+    figures = {"what": f"error: {erred['note']}", "error": erred["note"], **none}
+    erred["witness"] = {**shown, "method": erred["method"], "figures": figures}
+    document["results"] = [erred]
+    validate_results(document)
+    text = html.render(document)
+    panel = text[text.index("<article") : text.index("</article>")]
+    assert panel.count(f"<h5>error: {erred['note']}</h5>") == 1
+    assert "<svg" in panel and "Script that shows it" in panel
+    assert "no residual" not in panel
 
 
 def test_what_fell_comes_first_with_residual_note_and_replay_line(document: dict[str, Any]) -> None:
