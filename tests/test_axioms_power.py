@@ -209,7 +209,13 @@ def test_every_variant_has_two_broken_methods_and_a_right_one() -> None:
     assert shown >= broken_methods.BROKEN.keys(), "a broken method that no axiom is shown to refute"
 
 
-@pytest.mark.parametrize(("axiom", "method", "family", "examples"), REFUTED, ids=ids(REFUTED))
+@pytest.mark.parametrize(
+    ("axiom", "method", "family", "examples"),
+    [
+        pytest.param(*row, id=name, marks=[] if row[-1] == "100" else [pytest.mark.slow])
+        for row, name in zip(REFUTED, ids(REFUTED), strict=True)
+    ],
+)
 def test_a_broken_method_is_refuted(axiom: str, method: str, family: str, examples: str) -> None:
     result = checked(BROKEN[method], axiom, family, int(examples))
     assert (result.observed, result.verdict) == ("violated", verdict(axiom, "violated"))
@@ -232,11 +238,12 @@ def test_a_broken_method_is_refuted(axiom: str, method: str, family: str, exampl
         assert again.residual == figures["residual"]
 
 
+@pytest.mark.parametrize("examples", [30, pytest.param(100, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(("axiom", "method", "family"), PASSED, ids=ids(PASSED))
-def test_a_right_method_passes(axiom: str, method: str, family: str) -> None:
-    result = checked(method, axiom, family)
+def test_a_right_method_passes(axiom: str, method: str, family: str, examples: int) -> None:
+    result = checked(method, axiom, family, examples)
     assert (result.observed, result.verdict, result.witness) == ("holds", verdict(axiom, "holds"), None)
-    assert result.examples == 100
+    assert result.examples >= examples  # (more where some say nothing)
     assert result.worst["residual"] <= result.worst["tolerance"]
 
 
@@ -351,7 +358,7 @@ def with_other_names(case: Case) -> Case:
 @pytest.mark.parametrize("label", VARIANTS)
 def test_a_network_is_not_recognised_by_its_names(label: str) -> None:
     axiom, variant = axioms.find(label)
-    methods: list[Callable[..., Any] | str] = ["gradient-times-input", "integrated-gradients", BROKEN["guided"]]
+    methods: list[Callable[..., Any] | str] = ["gradient-times-input", "occlusion-1", BROKEN["guided"]]
     compared = 0
     for seed in range(6):
         for target in methods:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,6 +18,8 @@ from attribcheck.methods.registry import resolve
 from attribcheck.plan import Cell
 from attribcheck.reports import validate_witness
 from attribcheck.runner import Options, run_cell
+
+from .scripts import Interpreter
 
 MODULE = '''
 import torch
@@ -160,7 +160,13 @@ def refuted(method: Method, axiom: str, family: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize(("name", "axiom", "family"), CASES)
 def test_a_witness_stands_alone(
-    name: str, axiom: str, family: str, method_of: Callable[[str], Method], folder: Path, tmp_path: Path
+    name: str,
+    axiom: str,
+    family: str,
+    method_of: Callable[[str], Method],
+    interpreter: Interpreter,
+    folder: Path,
+    tmp_path: Path,
 ) -> None:
     witness = refuted(method_of(name), axiom, family)
     validate_witness(witness)
@@ -174,9 +180,7 @@ def test_a_witness_stands_alone(
     assert outcome.residual == pytest.approx(witness["figures"]["residual"], rel=1e-9)
 
     script = witness["script"] + "\nimport sys\nassert 'attribcheck' not in sys.modules\n"
-    done = subprocess.run(
-        [sys.executable, "-c", script], cwd=folder / "plain", capture_output=True, text=True, check=False
-    )
+    done = interpreter.run(script, folder / "plain")
     assert done.returncode == 0, done.stderr
     shown = re.search(r"residual\s+(\S+)", done.stdout)
     assert shown is not None
@@ -196,7 +200,7 @@ ERRORS = {
 
 @pytest.mark.parametrize("name", ERRORS)
 def test_the_witness_of_an_error_stands_alone(
-    name: str, method_of: Callable[[str], Method], folder: Path, tmp_path: Path
+    name: str, method_of: Callable[[str], Method], interpreter: Interpreter, folder: Path, tmp_path: Path
 ) -> None:
     axiom, said, shown = ERRORS[name]
     witness = witness_of(method_of(name), axiom, "relu", "error")
@@ -212,13 +216,12 @@ def test_the_witness_of_an_error_stands_alone(
     assert not outcome.reproduced
     assert outcome.line().endswith(": not reproduced: the method answers")
 
-    script = [sys.executable, "-c", witness["script"]]
-    done = subprocess.run(script, cwd=folder / "plain", capture_output=True, text=True, check=False)
+    done = interpreter.run(witness["script"], folder / "plain")
     assert (done.returncode, done.stderr.strip().splitlines()[-1]) == (1, shown)
     assert "no error" not in done.stdout
     mended = (folder / "plain" / "subjects_under_test.py").read_text().replace(".float()", "").replace("> 1", "> 99")
     (tmp_path / "subjects_under_test.py").write_text(mended)
-    done = subprocess.run(script, cwd=tmp_path, capture_output=True, text=True, check=False)
+    done = interpreter.run(witness["script"], tmp_path)
     assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "no error: every call was answered")
 
 

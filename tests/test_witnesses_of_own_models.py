@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +13,8 @@ import pytest
 from attribcheck.cli import cli
 from attribcheck.reports import load_results, load_witness
 from click.testing import CliRunner, Result
+
+from .scripts import Interpreter
 
 NETWORKS = '''
 import numpy as np
@@ -110,17 +110,9 @@ def observed(model: str, data: str, axiom: str) -> dict[str, Any]:
     return result
 
 
-def script_lines(witness: dict[str, Any], library: Path) -> dict[str, str]:
+def script_lines(witness: dict[str, Any], interpreter: Interpreter, library: Path) -> dict[str, str]:
     """What the script of a witness prints, by its first word."""
-    path = library / "counterexample.py"
-    path.write_text(witness["script"] + "\nimport sys\nassert 'attribcheck' not in sys.modules\n")
-    done = subprocess.run(
-        [sys.executable, str(path)],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = interpreter.run(witness["script"] + "\nimport sys\nassert 'attribcheck' not in sys.modules\n", library)
     assert done.returncode == 0, f"{done.stderr}\n{witness['script']}"
     return {line.split(maxsplit=1)[0]: line.split(maxsplit=1)[1] for line in done.stdout.splitlines()}
 
@@ -139,7 +131,7 @@ def script_lines(witness: dict[str, Any], library: Path) -> dict[str, str]:
         ("trained", "batch", "completeness/delta"),
     ],
 )
-def test_a_witness_names_the_model(model: str, data: str, axiom: str, library: Path) -> None:
+def test_a_witness_names_the_model(model: str, data: str, axiom: str, interpreter: Interpreter, library: Path) -> None:
     result = observed(model, data, axiom)
     assert (result["observed"], result["family"]) == ("violated", "model")
     path = Path("attribcheck-report") / result["witness_file"]
@@ -158,7 +150,7 @@ def test_a_witness_names_the_model(model: str, data: str, axiom: str, library: P
     assert reproduced.exit_code == 1, reproduced.output
     assert f"reproduced: residual {witness['figures']['residual']:.6g} against" in reproduced.output
 
-    residual = script_lines(witness, library)["residual"].split()[0]
+    residual = script_lines(witness, interpreter, library)["residual"].split()[0]
     assert float(residual) == pytest.approx(witness["figures"]["residual"], rel=1e-6)
 
 
