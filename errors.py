@@ -16,7 +16,7 @@ class Unsupported(NotImplementedError):
 
 
 class Defect(AssertionError):
-    """attribcheck itself is wrong, never a method: a rewrite changed the function that it must preserve, say."""
+    """attribcheck itself is wrong, never a method: a rewrite changed the function, or a drawn number is not finite."""
 
 
 def first_line(error: BaseException) -> str:

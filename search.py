@@ -333,10 +333,8 @@ def _outcome(bench: Bench, case: Case, tally: Tally, shrinking: bool) -> tuple[s
         return "error", str(error)
     if judgement.violated:
         _must_be_finite(case)
-    if judgement.violated and (
-        bench.looks_elsewhere(case) or bench.rounding_decides(case, float(comparison.gap.max()))
-    ):
-        return "elsewhere", ""
+        if bench.looks_elsewhere(case) or bench.rounding_decides(case, float(comparison.gap.max())):
+            return "elsewhere", ""
     if not shrinking:
         tally.examples += 1
         tally.vacuous += judgement.empty

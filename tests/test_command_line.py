@@ -289,6 +289,12 @@ def test_replay_and_report(here: Path, snapshot: SnapshotAssertion) -> None:
     assert {path.name for path in (here / "again").iterdir()} == {"report.md", "junit.xml", "witnesses"}
 
 
+def test_an_error_that_is_shown_again_is_reproduced(here: Path) -> None:
+    assert run("run", f"{MODULE}:misshapen", "-n", "5", "--axiom", "dummy", "--report", "json").exit_code == 2
+    assert run("replay", "attribcheck-report").exit_code == 1
+    assert run("replay", "attribcheck-report", "gradient").exit_code == 0
+
+
 def test_report_renders_the_same_again(here: Path) -> None:
     run("run", f"{MODULE}:forgetful", "-n", "10", "--report", "html,json,md,junit")
     first = {path.name: path.read_text() for path in (here / "attribcheck-report").glob("*.*")}
