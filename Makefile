@@ -17,7 +17,7 @@ $(STAMP): pyproject.toml
 # The main job: built-in methods and Captum's against their claims, on generated networks and on a network trained on
 # handwritten digits. Captum may well be refuted: that is a finding. A built-in claim that falls, or an error, fails.
 report: $(STAMP)
-	$(BIN)/python -m attribcheck.models.main_job --jobs $(JOBS) --report-dir attribcheck-report
+	$(BIN)/python -m attribcheck.tools.report --jobs $(JOBS) --report-dir attribcheck-report
 
 # Built-in methods on trained models: the papers' experiments, each with an interval and a rule. RESUME=--resume goes on with
 # a run that was stopped.
@@ -46,7 +46,7 @@ fix: $(STAMP)
 
 # Looks for the witnesses of claimed failures that have none yet, and writes them beside the methods.
 witnesses: $(STAMP)
-	$(BIN)/python -m attribcheck.pin --jobs $(JOBS)
+	$(BIN)/python -m attribcheck.tools.witnesses --jobs $(JOBS)
 
 # How many examples each broken method survives, over 20 seeds; writes POWER.md.
 power: $(STAMP)
@@ -54,7 +54,7 @@ power: $(STAMP)
 
 # Fresh cases for every built-in claim that holds, up to 10,000 each, for BUDGET seconds; fails on the first alarm's report.
 soak: $(STAMP)
-	$(BIN)/python -m attribcheck.soak --jobs $(JOBS) --budget $(BUDGET)
+	$(BIN)/python -m attribcheck.tools.soak --jobs $(JOBS) --budget $(BUDGET)
 
 clean:
 	rm -rf $(VENV) build attribcheck-report *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis

@@ -9,8 +9,6 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
-
 if TYPE_CHECKING:
     from .api import check as check
     from .api import parametrize_with_axioms as parametrize_with_axioms
@@ -19,12 +17,12 @@ if TYPE_CHECKING:
     from .claims import method as method
     from .errors import Unsupported as Unsupported
     from .methods.registry import get_method as get_method
-    from .verdicts import Report as Report
-    from .verdicts import Result as Result
+    from .results import Report as Report
+    from .results import Result as Result
 
 _HOME = {
-    "Report": "verdicts",
-    "Result": "verdicts",
+    "Report": "results",
+    "Result": "results",
     "Unsupported": "errors",
     "check": "api",
     "fails": "claims",
@@ -38,6 +36,10 @@ __all__ = sorted(_HOME)
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("attribcheck")
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(importlib.import_module(f".{_HOME[name]}", __name__), name)

@@ -1,5 +1,5 @@
 """`python -m attribcheck`."""
 
-from .cli import main
+from .cli.commands import main
 
 main()

@@ -6,11 +6,11 @@ import inspect
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+from .axioms.search.cell import Options, run, run_cell
+from .axioms.search.plan import Selection, plan
 from .claims import Claim, Method
 from .methods.registry import as_method, get_method
-from .plan import Selection, plan
-from .runner import Options, run, run_cell
-from .verdicts import Report, Result
+from .results import Report, Result
 
 
 def _as_one_method(target: Any, claims: Iterable[Claim] | None) -> Method:
@@ -93,7 +93,7 @@ def parametrize_with_axioms(methods: Iterable[Any], *, max_examples: int = 100, 
 
     def checker(cell: Any) -> Callable[[], Result]:
         def axiom_check() -> Result:
-            from .failures import failure_text
+            from .axioms.search.failures import failure_text
 
             result = run_cell(cell, options)
             if result.verdict not in ("pass", "unclaimed"):

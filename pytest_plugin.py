@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from .plan import Cell
-    from .runner import Options
-    from .verdicts import Result
+    from .axioms.search.cell import Options
+    from .axioms.search.plan import Cell
+    from .results import Result
 
 _DEFAULT_DIR = "attribcheck-report"
 _PROPERTY = "attribcheck_result"
@@ -56,7 +56,7 @@ def _number(config: pytest.Config, name: str, at_least: int) -> int:
 
 
 def _options(config: pytest.Config) -> Options:
-    from .runner import Options
+    from .axioms.search.cell import Options
 
     return Options(
         targets=tuple(_setting(config, "methods")),
@@ -70,9 +70,9 @@ def pytest_collection_modifyitems(session: pytest.Session, config: pytest.Config
     """Append one item for each claim, before -k and -m choose."""
     if not _setting(config, "methods") or _narrowed(config):
         return
+    from .axioms.search.cell import prepared
     from .errors import UsageError
     from .reports.files import must_be_writable
-    from .runner import prepared
 
     options = _options(config)
     try:
@@ -117,8 +117,8 @@ class ClaimItem(pytest.Item):
         """Check the claim; its result travels to the controlling process with the report of the item."""
         from dataclasses import asdict
 
-        from .processes import one_thread_each
-        from .runner import run_cell
+        from .axioms.search.cell import run_cell
+        from .runner.processes import one_thread_each
 
         if hasattr(self.config, "workerinput"):
             one_thread_each()
@@ -130,7 +130,7 @@ class ClaimItem(pytest.Item):
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
         """The witness, the residual against the tolerance, the replay line; no traceback of the harness."""
         if isinstance(excinfo.value, ClaimFailed):
-            from .failures import failure_text
+            from .axioms.search.failures import failure_text
 
             result: Result = excinfo.value.args[0]
             return failure_text(result, str(_setting(self.config, "report_dir")))
@@ -160,8 +160,8 @@ class _Collected:
         """Write the merged report, in the order of the plan."""
         if not self.results:
             return
-        from .cli import save
-        from .verdicts import Report, Result
+        from .cli.commands import save
+        from .results import Report, Result
 
         results = [Result(**data) for data in self.results]
         results.sort(key=lambda r: (r.method, r.axiom, r.family))

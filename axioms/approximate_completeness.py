@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from .axiom import Axiom
-from .cases import Case, Setting
+from .case import Case, Setting
 from .comparison import Comparison, compare_sums
 from .networks.rewrites import REWRITES, Context
 from .networks.spec import Network

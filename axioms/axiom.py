@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from .cases import Case, Setting
+from .case import Case, Setting
 from .comparison import Comparison
 from .networks.families import Family
 from .trial import Trial

@@ -31,7 +31,7 @@ from torch import Tensor
 
 from ..errors import Defect
 from .axiom import Axiom
-from .cases import Case, Setting
+from .case import Case, Setting
 from .comparison import Comparison, compare_maps
 from .networks.build import evaluate, values
 from .networks.compose import last_linear, scaled

@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 
 from .axiom import Axiom
-from .cases import Case, GivenModel, Setting
+from .case import Case, GivenModel, Setting
 from .comparison import Comparison
 from .trial import Trial
 

@@ -18,7 +18,7 @@ import torch
 
 from ..errors import Defect
 from .axiom import Axiom
-from .cases import Case, Setting
+from .case import Case, Setting
 from .comparison import Comparison, compare_entries
 from .implementation_invariance import rewritten
 from .networks.build import evaluate

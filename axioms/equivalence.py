@@ -24,7 +24,7 @@ from dataclasses import replace
 from ..claims import Method
 from ..errors import MethodError, UsageError
 from .axiom import Axiom
-from .cases import Case, Setting
+from .case import Case, Setting
 from .comparison import Comparison, compare_maps
 from .script import seeded
 from .trial import Trial

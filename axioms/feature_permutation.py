@@ -21,7 +21,7 @@ import numpy as np
 
 from ..errors import Defect
 from .axiom import Axiom
-from .cases import Case, Setting
+from .case import Case, Setting
 from .comparison import Comparison, compare_maps
 from .networks.compose import permuted
 from .networks.sources import Array, reordering

@@ -19,7 +19,7 @@ give the plain gradient, or an error, on functions.
 from __future__ import annotations
 
 from .axiom import Axiom
-from .cases import Case, Setting
+from .case import Case, Setting
 from .comparison import Comparison, compare_maps
 from .networks.families import Family
 from .networks.forms import FORMS, written

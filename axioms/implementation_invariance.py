@@ -24,7 +24,7 @@ import torch
 
 from ..errors import Defect
 from .axiom import Axiom
-from .cases import Case, Setting
+from .case import Case, Setting
 from .comparison import Comparison, compare_maps
 from .networks.families import Family
 from .networks.rewrites import CHAIN, REWRITES, Context, Rewrite, applicable, largest_difference

@@ -18,7 +18,7 @@ import numpy as np
 
 from ..errors import Defect
 from .axiom import Axiom
-from .cases import Case, Setting, UserModel
+from .case import Case, Setting, UserModel
 from .comparison import Comparison, compare_maps
 from .networks.compose import shifted
 from .networks.sources import WEIGHTS

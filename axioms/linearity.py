@@ -21,7 +21,7 @@ from __future__ import annotations
 
 from ..errors import Defect
 from .axiom import Axiom
-from .cases import Case, Setting
+from .case import Case, Setting
 from .comparison import Comparison, compare_terms
 from .networks.compose import combined, scaled
 from .networks.spec import Network

@@ -19,7 +19,7 @@ import gc
 from torch import Tensor
 
 from .axiom import Axiom
-from .cases import Case, Setting
+from .case import Case, Setting
 from .comparison import Comparison, compare_counts
 from .trial import Trial
 

@@ -20,7 +20,7 @@ from __future__ import annotations
 import torch
 
 from .axiom import Axiom
-from .cases import Case, Setting
+from .case import Case, Setting
 from .comparison import Comparison
 from .trial import Trial
 

@@ -27,10 +27,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ..calling import kept_random_numbers, kept_settings, seed_all, settings
 from .axiom import Axiom
-from .cases import Case, Setting
+from .case import Case, Setting
 from .comparison import Comparison, compare_counts
-from .surroundings import kept_random_numbers, kept_settings, seed_all, settings
 from .trial import Arguments, Trial
 
 WHERE = (

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from .axiom import Axiom
-from .cases import Case, GivenModel, Setting
+from .case import Case, GivenModel, Setting
 from .comparison import Comparison, compare_maps
 from .trial import Trial
 

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from ..errors import Defect
 from .axiom import Axiom
-from .cases import Case, Setting
+from .case import Case, Setting
 from .comparison import Comparison, compare_maps
 from .networks.compose import scaled
 from .networks.spec import Network

@@ -8,8 +8,8 @@ import numpy as np
 
 from ..claims import Method
 from .axiom import Axiom
-from .cases import AnyNetwork, Case, UserModel
-from .networks.kinds import form_of, is_module, kind_of
+from .case import AnyNetwork, Case, UserModel
+from .networks.layers.kinds import form_of, is_module, kind_of
 from .networks.spec import ARRAYS, Layer, Network
 from .tolerances import Judgement
 

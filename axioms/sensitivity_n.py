@@ -18,7 +18,7 @@ from __future__ import annotations
 import numpy as np
 
 from .axiom import Axiom
-from .cases import Case, Setting
+from .case import Case, Setting
 from .comparison import Comparison, compare_sums
 from .trial import Trial
 

@@ -21,7 +21,7 @@ import torch
 
 from ..errors import Defect
 from .axiom import Axiom
-from .cases import Case, Setting
+from .case import Case, Setting
 from .comparison import Comparison, compare_entries
 from .implementation_invariance import bound_of, rewritten, within
 from .networks.build import evaluate

@@ -7,12 +7,12 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from ..calling import kept_random_numbers, kept_settings, seed_all
 from ..claims import Method
 from ..errors import MethodError, Unsupported, UsageError, first_line
-from .cases import DTYPES, AnyNetwork, Case, GivenModel, realize
+from .case import DTYPES, AnyNetwork, Case, GivenModel, realize
 from .networks.build import evaluate
 from .networks.spec import Network
-from .surroundings import kept_random_numbers, kept_settings, seed_all
 
 
 class Arguments(NamedTuple):

@@ -15,7 +15,7 @@ activation for each module; methods that count or sum over modules.
 from __future__ import annotations
 
 from .axiom import Axiom
-from .cases import Case, Setting
+from .case import Case, Setting
 from .comparison import Comparison, compare_maps
 from .networks.families import Family
 from .networks.spec import Call, Layer, Network

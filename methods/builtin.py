@@ -14,13 +14,11 @@ from . import (
     expected_gradients,
     fullgrad,
     gradcam,
-    gradcam_kin,
     gradients,
     guided,
     hygiene,
     integrated_gradients,
     lrp,
-    lrp_kin,
     naming,
     noise_ensembles,
     occlusion,
@@ -34,6 +32,8 @@ from . import (
     shapley,
     smoothgrad,
 )
+from . import gradcam_variants as gradcam_kin
+from . import lrp_variants as lrp_kin
 
 _CATALOGUE = (
     # the gradient, along paths too

@@ -10,10 +10,10 @@ from torch import Tensor, nn
 
 from ..claims import fails, holds, method
 from ..errors import Unsupported
-from .layers import LayerPass
-from .operations import RESHAPES, argument
-from .passes import Operation
-from .places import NOWHERE, upsampled
+from .backprop.layers import LayerPass
+from .backprop.operations import RESHAPES, argument
+from .backprop.passes import Operation
+from .backprop.places import NOWHERE, upsampled
 
 _HEAD = "_attribcheck_head"
 

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from ..claims import fails, holds, method
 from ..errors import Unsupported, UsageError
+from .backprop.operations import in_place, out_of_place, overwrites
+from .backprop.passes import Operation, Pass, Rule, undisturbed
 from .dasp_layers import RULES, Coalitions, Gaussian, Inputs, Value
-from .operations import in_place, out_of_place, overwrites
-from .passes import Operation, Pass, Rule, undisturbed
 
 SIZES = 8
 # Numbers in the input of one forward pass.

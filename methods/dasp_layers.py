@@ -18,9 +18,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..errors import Unsupported
+from .backprop.operations import argument
+from .backprop.passes import Operation
 from .guided import rectifies
-from .operations import argument
-from .passes import Operation
 
 
 @dataclass(frozen=True)

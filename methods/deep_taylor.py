@@ -7,12 +7,12 @@ from torch import Tensor, nn
 
 from ..claims import fails, holds, method
 from ..errors import Unsupported, UsageError
-from .engine import modified_relevance
+from .backprop.engine import modified_relevance
+from .backprop.passes import Rule, keep
 from .gradients import input_gradient
 from .lrp import EPSILON, LRP_0, stabilised
-from .lrp_kin import GAMMA
 from .lrp_rules import FIRST_LAYER, Input, absorbed, alpha_beta, gamma_rule, mark_input, table, with_first, z_plus
-from .passes import Rule, keep
+from .lrp_variants import GAMMA
 
 _RULES: dict[str, Rule | None] = {
     "lrp-0": None,

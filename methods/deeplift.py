@@ -12,10 +12,10 @@ from torch.nn import functional as F
 
 from ..claims import fails, holds, method
 from ..errors import Unsupported
-from .engine import Misfit, modified_gradient
-from .operations import BILINEAR, LINEAR, PIECEWISE, RESHAPES, SMOOTH, argument
-from .passes import Operation, Rules, keep
-from .secants import Pair, product, reciprocal, secant, selection
+from .backprop.engine import Misfit, modified_gradient
+from .backprop.operations import BILINEAR, LINEAR, PIECEWISE, RESHAPES, SMOOTH, argument
+from .backprop.passes import Operation, Rules, keep
+from .backprop.secants import Pair, product, reciprocal, secant, selection
 
 
 def pairs(operation: Operation) -> list[Pair]:

@@ -10,10 +10,10 @@ from torch import Tensor, nn
 
 from ..claims import fails, holds, method
 from ..errors import Unsupported
-from .gradcam_kin import rescaled
-from .operations import LINEAR, RESHAPES, WEIGHTED, overwrites, tensors
-from .passes import Operation
-from .places import CONVOLUTIONS, NOWHERE, Axes, Following, spread, upsampled
+from .backprop.operations import LINEAR, RESHAPES, WEIGHTED, overwrites, tensors
+from .backprop.passes import Operation
+from .backprop.places import CONVOLUTIONS, NOWHERE, Axes, Following, spread, upsampled
+from .gradcam_variants import rescaled
 
 # The terms add up to the output but for rounding; what is further off has a constant that no operation showed.
 _COMPLETE = {torch.float64: 1e-7, torch.float32: 1e-3}

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from ..claims import Claim, fails, holds, method
 from ..errors import Unsupported
-from .layers import LAST, Layer, layers_of
-from .places import upsampled
+from .backprop.layers import LAST, Layer, layers_of
+from .backprop.places import upsampled
 
 Score = Callable[[Layer], Tensor]
 """A layer -> its map [B, *sizes]: what its channels add up to."""

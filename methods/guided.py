@@ -7,9 +7,9 @@ from typing import Any
 from torch import Tensor, nn
 
 from ..claims import fails, holds, method
-from .engine import modified_gradient, on_gradient
-from .operations import BILINEAR, LINEAR, MAXIMA, PIECEWISE, SMOOTH, argument
-from .passes import Operation, Rules, keep
+from .backprop.engine import modified_gradient, on_gradient
+from .backprop.operations import BILINEAR, LINEAR, MAXIMA, PIECEWISE, SMOOTH, argument
+from .backprop.passes import Operation, Rules, keep
 
 
 def rectifies(operation: Operation) -> bool:

@@ -7,9 +7,9 @@ from torch import Tensor, nn
 
 from ..claims import fails, holds, method
 from ..errors import Unsupported, UsageError
-from .engine import modified_gradient, on_gradient, replaced
-from .operations import LINEAR, MAXIMA, PIECEWISE, SMOOTH, WEIGHTED
-from .passes import Operation, Rule, Rules, keep, note, noted
+from .backprop.engine import modified_gradient, on_gradient, replaced
+from .backprop.operations import LINEAR, MAXIMA, PIECEWISE, SMOOTH, WEIGHTED
+from .backprop.passes import Operation, Rule, Rules, keep, note, noted
 
 EPSILON = 1e-6
 

@@ -14,11 +14,11 @@ import torch
 from torch import Tensor
 
 from ..errors import Unsupported
-from .affine import Affine, affine
-from .engine import replaced
+from .backprop.affine import Affine, affine
+from .backprop.engine import replaced
+from .backprop.operations import WEIGHTED
+from .backprop.passes import Operation, Rule, Rules, keep, note, noted
 from .lrp import rules as epsilon_rules
-from .operations import WEIGHTED
-from .passes import Operation, Rule, Rules, keep, note, noted
 
 DENSE = frozenset(
     {"linear", "matmul", "mm", "bmm", "addmm", "baddbmm", "addmv", "einsum", "dot", "mv", "inner", "tensordot"}

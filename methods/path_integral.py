@@ -11,8 +11,8 @@ from scipy.optimize.elementwise import find_root
 from torch import Tensor, nn
 
 from ..errors import Unsupported, UsageError
+from .backprop.kinks import KinkTrace
 from .gradients import input_gradient
-from .kinks import KinkTrace
 
 # Rows of one forward or backward pass along the path.
 _ROWS = 256

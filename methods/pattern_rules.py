@@ -9,12 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import Unsupported, UsageError
-from .engine import modified_gradient, replaced
+from .backprop.engine import modified_gradient, replaced
+from .backprop.linear_units import KERNELS, POOLS, has_units, units_of
+from .backprop.operations import MAXIMA
+from .backprop.passes import Operation, Rules, keep
 from .guided import rectifies
-from .linear_units import KERNELS, POOLS, has_units, units_of
 from .lrp import derivative
-from .operations import MAXIMA
-from .passes import Operation, Rules, keep
 from .patterns import ROUTES, Pattern, fitted
 
 Carried = Literal["signal", "relevance"]

@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from .backprop.linear_units import Units, has_units, units_of
+from .backprop.operations import RESHAPES
+from .backprop.passes import Operation, Pass, Rule, Rules, undisturbed
 from .guided import rectifies
-from .linear_units import Units, has_units, units_of
-from .operations import RESHAPES
-from .passes import Operation, Pass, Rule, Rules, undisturbed
 
 # Outputs that differ by less than eps^(1/3) of their size are taken as equal, and a sum as zero that is smaller than this
 # share of its terms: what is left has two thirds of the digits, so networks that differ by rounding have one pattern.

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from ..claims import fails, holds, method
 from ..errors import UsageError
-from .engine import modified_gradient
+from .backprop.engine import modified_gradient
 from .rectified import (
     ABSOLUTE,
     COMMON,

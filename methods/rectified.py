@@ -11,10 +11,10 @@ from torch import Tensor, nn
 
 from ..claims import Claim, fails, holds, method
 from ..errors import UsageError
-from .engine import modified_gradient, on_gradient, replaced
+from .backprop.engine import modified_gradient, on_gradient, replaced
+from .backprop.passes import Operation, Rules
 from .guided import PARTS, SIGNED, rectifies
 from .guided import RULES as GUIDED
-from .passes import Operation, Rules
 
 RECTIFIERS = ("relu", "clamp", "clamp_min", "threshold", "maximum", "max")
 

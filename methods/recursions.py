@@ -15,7 +15,7 @@ from torch import Tensor, fx, nn
 
 from ..claims import fails, holds, method
 from ..errors import Unsupported
-from .calls import Calls, flat, matrix_of, must_be_fixed, role_of, tied_in, winners_of
+from .backprop.calls import Calls, flat, matrix_of, must_be_fixed, role_of, tied_in, winners_of
 
 EPSILON = 1e-6
 """The stabiliser of the epsilon rule, unless the caller gives another."""

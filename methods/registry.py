@@ -12,7 +12,8 @@ from typing import Any
 
 from ..claims import Method, declaration
 from ..errors import UsageError, first_line
-from . import captum_adapter, naming
+from . import naming
+from .adapters import captum as captum_adapter
 from .builtin import ABSENT, BUILTIN, WRAPPERS, named
 
 GROUPS = {

@@ -11,11 +11,11 @@ from torch import Tensor, nn
 
 from ..claims import fails, holds, method
 from . import deeplift
-from .affine import affine
-from .engine import modified_gradient, replaced
-from .operations import PIECEWISE, RESHAPES, SMOOTH, WEIGHTED
-from .passes import Operation, Rules, note, noted
-from .secants import Pair
+from .backprop.affine import affine
+from .backprop.engine import modified_gradient, replaced
+from .backprop.operations import PIECEWISE, RESHAPES, SMOOTH, WEIGHTED
+from .backprop.passes import Operation, Rules, note, noted
+from .backprop.secants import Pair
 
 
 @dataclass(frozen=True)

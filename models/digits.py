@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import UsageError
-from ..processes import one_thread
+from ..runner.processes import one_thread
 
 SEED = 0
 EPOCHS = 40

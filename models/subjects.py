@@ -8,13 +8,13 @@ from pathlib import Path
 from torch import nn
 
 from ..errors import UsageError
-from ..sanity.subject import Subject
 from . import checkpoints, datasets, own
 from .architectures import ARCHITECTURES, architecture, fitting
 from .datasets import SOURCES, Asked
 from .networks.architecture import Architecture
 from .preparation import Preparation
 from .samples import Dataset
+from .subject import Subject
 from .training import blank, with_permuted_labels
 from .views import Chosen, View
 

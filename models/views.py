@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import UsageError
-from ..sanity.subject import Subject
 from .networks.text import EMBEDDING
 from .preparation import Preparation
 from .samples import Dataset
+from .subject import Subject
 from .training import is_correct
 
 _TESTED = 1_000

@@ -52,13 +52,13 @@ from torch import nn
 
 from ..axioms.approximate_completeness import bias_relevance
 from ..methods.competition import survivors
+from ..models.subject import Subject
 from . import mixture
 from .all_labels import Maps, all_maps, base_of, exchangeable, purity, reinitialised, share_kept, thinned
 from .bootstrap import interval
 from .outcome import Check, NotApplicable, Outcome, judged
 from .similarity import spearman
 from .study import Study
-from .subject import Subject
 
 NETWORKS = 4
 """Re-initialised networks between which the samples are divided."""

@@ -50,13 +50,13 @@ from torch import Tensor, nn
 from ..errors import Unsupported, UsageError
 from ..methods.builtin import BUILTIN
 from ..methods.gradients import input_gradient
+from ..models.subject import Subject
 from . import input_invariance_paper as paper
 from .bootstrap import interval
 from .double_precision import in_double
 from .outcome import Check, NotApplicable, Outcome, judged
 from .shifts import CLIP, checkerboard, compensated, drawing, planted
 from .study import Study
-from .subject import Subject
 
 LIMIT = 1e-6
 VARIANTS = ("constant", "checkerboard", "planted")

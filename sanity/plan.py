@@ -10,10 +10,11 @@ from pathlib import Path
 from ..claims import Method
 from ..errors import UsageError
 from ..methods.registry import resolve, unique
-from . import checks, verdicts
+from . import checks
+from . import claims as verdicts
 from .outcome import Check
 from .study import SCALES, Scale
-from .workers import Named, Unit
+from .units import Named, Unit
 
 _DATA = {
     **dict.fromkeys(("mlp-3x1024", "mnist-mlp", "mnist-cnn"), "digits"),

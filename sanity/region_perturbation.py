@@ -38,11 +38,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..models.subject import Subject
 from . import occluded
 from .bootstrap import interval
 from .outcome import Check, NotApplicable, Outcome, judged
 from .study import Study
-from .subject import Subject
 
 RANDOM_ORDERS = 2
 BLOCKS_ACROSS = 7

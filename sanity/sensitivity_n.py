@@ -41,11 +41,11 @@ from scipy import stats
 from torch import Tensor
 from torch.nn import functional
 
+from ..models.subject import Subject
 from . import occluded
 from .bootstrap import interval
 from .outcome import Check, NotApplicable, Outcome, judged
 from .study import Study
-from .subject import Subject
 
 PERFECT = 0.999
 """A control above this leaves no room for a better map."""

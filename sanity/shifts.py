@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..axioms.cases import Shifted
+from ..axioms.case import Shifted
 from ..axioms.tolerances import PRESERVED
 from .outcome import NotApplicable
 

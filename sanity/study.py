@@ -11,12 +11,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..axioms.surroundings import kept_random_numbers, kept_settings, seed_all
 from ..axioms.trial import baseline_for
+from ..calling import kept_random_numbers, kept_settings, seed_all
 from ..claims import Method
 from ..errors import MethodError, Unsupported, UsageError, first_line
+from ..models.subject import Subject
 from .outcome import NotApplicable
-from .subject import Subject
 
 FEWEST_IMAGES = 4
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from .scripts import Interpreter
+from .support.scripts import Interpreter
 
 # Several workers that each start as many threads as there are cores wait for each other: tiny networks run ten times
 # slower. This must be set before torch is imported; a subprocess of a test inherits it.
@@ -28,7 +28,7 @@ def interpreter() -> Iterator[Interpreter]:
 @pytest.fixture
 def fakes(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """The fake checks, under a name by which worker processes import them too."""
-    monkeypatch.syspath_prepend(str(Path(__file__).parent))
+    monkeypatch.syspath_prepend(str(Path(__file__).parent / "support"))
     import fake_checks
 
     yield fake_checks

@@ -16,9 +16,9 @@ from typing import NamedTuple
 
 from attribcheck import axioms
 from attribcheck.axioms.networks.spec import Network
+from attribcheck.axioms.search.falsify import WIDE_SHARE, Bench, Tally, search, tried
 from attribcheck.methods.registry import as_method
-from attribcheck.processes import in_workers, one_thread_each
-from attribcheck.search import WIDE_SHARE, Bench, Tally, search, tried
+from attribcheck.runner.processes import in_workers, one_thread_each
 
 from .mutants import MUTANTS, TEN, Mutant
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from .kinds import form_of, is_module, kind_of
+from .layers.kinds import form_of, is_module, kind_of
 from .spec import Layer, Network
 
 

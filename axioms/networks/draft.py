@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .kinds import kind_of
+from .layers.kinds import kind_of
 from .sources import Array, Source
 from .spec import Layer, Network, Sketch
 

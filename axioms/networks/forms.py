@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .kinds import kind_of
+from .layers.kinds import kind_of
 from .spec import Layer, Network
 
 FORMS: dict[str, tuple[str, str]] = {

@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .kinds import kind_of
+from .layers.kinds import kind_of
 from .spec import Network
 
 # A decider nearer to zero than this share of the largest value beside it counts as zero. Rounding moves a

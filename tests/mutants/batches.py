@@ -8,14 +8,7 @@ from __future__ import annotations
 
 import torch
 
-from .right import (
-    derivative,
-    gradient,
-    mutant,
-    occlusion,
-    slopes,
-    walk,
-)
+from .right import derivative, gradient, mutant, occlusion, slopes, walk
 
 # -- batches -------------------------------------------------------------------------------------------------------
 

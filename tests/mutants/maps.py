@@ -8,17 +8,7 @@ from __future__ import annotations
 
 import torch
 
-from .right import (
-    along,
-    gauss,
-    gradient,
-    integrated,
-    mutant,
-    occlusion,
-    output,
-    rows,
-    walk,
-)
+from .right import along, gauss, gradient, integrated, mutant, occlusion, output, rows, walk
 
 # -- features ------------------------------------------------------------------------------------------------------
 

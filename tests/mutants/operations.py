@@ -10,16 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .right import (
-    ACTIVATIONS,
-    constant_of,
-    deeplift,
-    full_gradient,
-    gradient,
-    mutant,
-    replaced,
-    slopes,
-)
+from .right import ACTIVATIONS, constant_of, deeplift, full_gradient, gradient, mutant, replaced, slopes
 
 # -- rules of operations -------------------------------------------------------------------------------------------
 

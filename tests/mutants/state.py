@@ -12,15 +12,7 @@ import weakref
 import torch
 from torch import Tensor, nn
 
-from .right import (
-    gradient,
-    integrated,
-    logit,
-    mutant,
-    occlusion,
-    output,
-    walk,
-)
+from .right import gradient, integrated, logit, mutant, occlusion, output, walk
 
 # -- state and memory ----------------------------------------------------------------------------------------------
 

@@ -9,14 +9,7 @@ from typing import Any
 
 import pytest
 from attribcheck.errors import UsageError
-from attribcheck.reports.document import (
-    dump,
-    load_results,
-    load_witness,
-    to_json,
-    validate_results,
-    validate_witness,
-)
+from attribcheck.reports.document import dump, load_results, load_witness, to_json, validate_results, validate_witness
 
 FAILED = 5  # results[5] is a refuted claim with a witness
 

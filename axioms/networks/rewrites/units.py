@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from ..build import values
-from ..kinds import kind_of
+from ..layers.kinds import kind_of
 from ..sources import WEIGHTS
 from ..spec import Layer, Network
 from .affine import split_linear

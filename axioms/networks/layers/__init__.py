@@ -1,0 +1,1 @@
+"""What a layer computes: one file for each group of kinds of layers."""

@@ -1,0 +1,1 @@
+"""Searching for counterexamples: cells, streams of cases, shrinking, witnesses and their replay."""
