@@ -6,11 +6,12 @@ import inspect
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from .axioms.search.cell import Options, run, run_cell
-from .axioms.search.plan import Selection, plan
+from .axioms.search.cell import run_cell
+from .axioms.search.plan import Options, Selection
 from .claims import Claim, Method
 from .methods.registry import as_method, get_method
-from .results import Report, Result
+from .results import Report, Result, Verdict
+from .runner.axioms import prepared, run
 
 
 def _as_one_method(target: Any, claims: Iterable[Claim] | None) -> Method:
@@ -41,7 +42,10 @@ def check(
     device: str = "cpu",
     progress: Callable[[int, int, Result], None] | None = None,
 ) -> Report:
-    """Check the claims of a method.
+    """Check the claims of a method, in this process.
+
+    What a method raises is an error of its own; one that never returns, or that ends the process, is contained on the command
+    line only, which calls methods in processes of their own.
 
     Args:
         method: a decorated or bare callable attribute(model, x, target, baseline=None), or the name of a method.
@@ -58,7 +62,8 @@ def check(
         then: `report.incomplete` says so.
 
     Raises:
-        UsageError: the method is not callable, a claim makes no sense, or nothing is selected.
+        UsageError: the method is not callable, a claim makes no sense, nothing is selected, or fewer than one example is
+            asked for.
     """
     options = Options(
         selection=Selection(tuple(axioms), (), tuple(families), observe),
@@ -84,19 +89,19 @@ def parametrize_with_axioms(methods: Iterable[Any], *, max_examples: int = 100, 
         max_examples, seed: as for `check`.
 
     Raises:
-        UsageError: a method is not callable, or a claim makes no sense.
+        UsageError: a method is not callable, a claim makes no sense, or fewer than one example is asked for.
     """
     import pytest
 
-    cells = plan([_as_one_method(m, None) for m in methods], Selection())
     options = Options(max_examples=max_examples, seed=seed)
+    cells, _ = prepared(options, [_as_one_method(m, None) for m in methods])
 
     def checker(cell: Any) -> Callable[[], Result]:
         def axiom_check() -> Result:
             from .axioms.search.failures import failure_text
 
             result = run_cell(cell, options)
-            if result.verdict not in ("pass", "unclaimed"):
+            if result.verdict not in (Verdict.PASS, Verdict.UNCLAIMED):
                 pytest.fail(failure_text(result, None), pytrace=False)
             return result
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from enum import StrEnum
 from typing import Any, Literal, overload
 
 from .errors import UsageError
@@ -15,6 +16,13 @@ SANITY = "sanity"
 """What claims on full-model checks begin with: sanity/class-sensitivity."""
 
 
+class Kind(StrEnum):
+    """What a claim says of an axiom: it holds on all networks of a family, or there is one that shows that it fails."""
+
+    HOLDS = "holds"
+    FAILS = "fails"
+
+
 @dataclass(frozen=True)
 class Claim:
     """One claim: `axiom` ("name" or "name/variant") holds, or fails, on a family of networks.
@@ -23,7 +31,7 @@ class Claim:
     "model:data", or a model's name.
     """
 
-    kind: Literal["holds", "fails"]
+    kind: Kind
     axiom: str
     on: str = "any"
     tol: float | None = None
@@ -73,7 +81,7 @@ def holds(axiom: str, on: str = "any", tol: float | None = None, source: str | N
         UsageError: the tolerance is not a positive finite number; the axiom or the family is no name.
     """
     _spoken("holds", axiom, on, tol)
-    return Claim("holds", axiom, on, tol=tol, source=source)
+    return Claim(Kind.HOLDS, axiom, on, tol=tol, source=source)
 
 
 def fails(
@@ -100,7 +108,7 @@ def fails(
     _spoken("fails", axiom, on, tol)
     if not reason:
         raise UsageError(f"fails({axiom!r}): a reason is mandatory; say why the axiom fails")
-    return Claim("fails", axiom, on, tol=tol, reason=reason, source=source, witness=witness)
+    return Claim(Kind.FAILS, axiom, on, tol=tol, reason=reason, source=source, witness=witness)
 
 
 @dataclass(frozen=True)

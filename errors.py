@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
+
 
 class UsageError(Exception):
     """Wrong usage or unreadable input: one clear line that says what to do. The command line exits with 2."""
@@ -19,10 +22,21 @@ class Defect(AssertionError):
     """attribcheck itself is wrong, never a method: a rewrite changed the function, or a drawn number is not finite."""
 
 
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, which is answered as Ctrl-C is."""
+
+
 def first_line(error: BaseException) -> str:
     """The first line of an exception's message."""
     try:
         lines = str(error).strip().splitlines()
-    except Exception:  # an exception of somebody else's, which may fail at that too
+    except BaseException:  # an exception of somebody else's, which may fail at that too
         return "(its message cannot be read)"
     return lines[0] if lines else "(no message)"
+
+
+def suggestion(name: str, known: Iterable[str]) -> str:
+    """The end of an error line about an unknown name: the nearest known ones, or all."""
+    names = list(known)
+    near = difflib.get_close_matches(name, names, n=3)
+    return f"did you mean {' or '.join(map(repr, near))}?" if near else f"known: {', '.join(names)}"

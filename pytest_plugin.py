@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from .results import REPORT_DIR
+
 if TYPE_CHECKING:
-    from .axioms.search.cell import Options
-    from .axioms.search.plan import Cell
+    from .axioms.search.plan import Cell, Options
     from .results import Result
 
-_DEFAULT_DIR = "attribcheck-report"
 _PROPERTY = "attribcheck_result"
 
 
@@ -23,7 +24,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addini("axioms_methods", "methods whose claims are checked: TARGETs of attribcheck", type="args", default=[])
     parser.addini("axioms_max_examples", "cases for each claim (default 100)", default="100")
     parser.addini("axioms_seed", "seed of the cases (default 0)", default="0")
-    parser.addini("axioms_report_dir", f"where the report is written (default {_DEFAULT_DIR})", default=_DEFAULT_DIR)
+    parser.addini("axioms_report_dir", f"where the report is written (default {REPORT_DIR})", default=REPORT_DIR)
     group.addoption("--axioms-methods", action="append", metavar="TARGET", help="check the claims of this method")
     group.addoption("--axioms-max-examples", metavar="N", help="cases for each claim")
     group.addoption("--axioms-seed", metavar="N", help="seed of the cases")
@@ -56,7 +57,7 @@ def _number(config: pytest.Config, name: str, at_least: int) -> int:
 
 
 def _options(config: pytest.Config) -> Options:
-    from .axioms.search.cell import Options
+    from .axioms.search.plan import Options
 
     return Options(
         targets=tuple(_setting(config, "methods")),
@@ -70,9 +71,9 @@ def pytest_collection_modifyitems(session: pytest.Session, config: pytest.Config
     """Append one item for each claim, before -k and -m choose."""
     if not _setting(config, "methods") or _narrowed(config):
         return
-    from .axioms.search.cell import prepared
     from .errors import UsageError
     from .reports.files import must_be_writable
+    from .runner.axioms import prepared
 
     options = _options(config)
     try:
@@ -114,17 +115,17 @@ class ClaimItem(pytest.Item):
         self.add_marker(pytest.mark.axioms)
 
     def runtest(self) -> None:
-        """Check the claim; its result travels to the controlling process with the report of the item."""
-        from dataclasses import asdict
+        """Check the claim, in this process; its result travels to the controlling process with the report of the item."""
+        import json
 
         from .axioms.search.cell import run_cell
-        from .runner.processes import one_thread_each
+        from .calling import one_thread
+        from .results import Verdict
 
-        if hasattr(self.config, "workerinput"):
-            one_thread_each()
-        result = run_cell(self.cell, self.options)
-        self.user_properties.append((_PROPERTY, asdict(result)))
-        if result.verdict != "pass":
+        with one_thread():
+            result = run_cell(self.cell, self.options)
+        self.user_properties.append((_PROPERTY, json.loads(json.dumps(result.document()))))
+        if result.verdict != Verdict.PASS:
             raise ClaimFailed(result)
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
@@ -148,6 +149,7 @@ class _Collected:
         self.config = config
         self.results: list[dict[str, Any]] = []
         self.written: list[Path] = []
+        self.lock = ExitStack()
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Take the result out of an item's report (also of one that ran in another process)."""
@@ -155,12 +157,31 @@ class _Collected:
             self.results += [dict(value) for name, value in report.user_properties if name == _PROPERTY]  # type: ignore[call-overload]
             report.user_properties[:] = [p for p in report.user_properties if p[0] != _PROPERTY]
 
+    def pytest_sessionstart(self) -> None:
+        """Take the report's folder: all workers are one run, and a second run into it is refused."""
+        if not _setting(self.config, "methods") or _narrowed(self.config) or self.config.getoption("collectonly"):
+            return
+        from .errors import UsageError
+        from .reports.files import must_be_writable
+        from .runner.lock import locked
+
+        folder = Path(str(_setting(self.config, "report_dir")))
+        try:
+            must_be_writable(folder)
+            self.lock.enter_context(locked(folder))
+        except UsageError as error:
+            raise pytest.UsageError(f"attribcheck: {error}") from error
+
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, exitstatus: int) -> None:
         """Write the merged report, in the order of the plan."""
+        with self.lock:
+            self._write(exitstatus)
+
+    def _write(self, exitstatus: int) -> None:
         if not self.results:
             return
-        from .cli.commands import save
+        from .reports import save
         from .results import Report, Result
 
         results = [Result(**data) for data in self.results]

@@ -5,22 +5,97 @@ from __future__ import annotations
 import datetime
 import platform
 from dataclasses import asdict, dataclass, field
+from enum import StrEnum
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
+
+from .claims import Kind
 
 SCHEMA_VERSION = 1
-PROBLEMS = ("fail", "error", "inconclusive")
+REPORT_DIR = "attribcheck-report"
+"""The folder of reports, where nobody names another one."""
+OUTPUT_LIMIT = 4000
+"""Of what a method prints while a row is computed, so many characters are kept: the first and the last half of them."""
+
+
+class Observed(StrEnum):
+    """What was seen of a method on the cases of a row."""
+
+    HOLDS = "holds"
+    VIOLATED = "violated"
+    UNSUPPORTED = "unsupported"
+    NOT_APPLICABLE = "not-applicable"
+    ERROR = "error"
+    INCONCLUSIVE = "inconclusive"
+
+
+class Verdict(StrEnum):
+    """What becomes of a claim."""
+
+    PASS = "pass"
+    FAIL = "fail"
+    ERROR = "error"
+    INCONCLUSIVE = "inconclusive"
+    UNCLAIMED = "unclaimed"
+
+
+PROBLEMS = (Verdict.FAIL, Verdict.ERROR, Verdict.INCONCLUSIVE)
 """The verdicts that keep a report from standing."""
 
 
+@dataclass(kw_only=True)
+class Row:
+    """What results of axioms and findings of full-model checks have in common; fields of results.json.
+
+    claim    what is claimed, with its reason and its source; None: nothing
+    seconds  what it took; of a finding, what all findings of the check on this method and model took together
+    output   what the method printed meanwhile, at most OUTPUT_LIMIT characters of it; None where it printed nothing, or
+             where it was called in this process
+    """
+
+    claim: Kind | None = None
+    reason: str | None = None
+    source: str | None = None
+    observed: Observed = Observed.INCONCLUSIVE
+    verdict: Verdict = Verdict.UNCLAIMED
+    note: str | None = None
+    seconds: float = 0.0
+    output: str | None = None
+
+    SPEAKS_OF: ClassVar[str] = ""
+    """Of what a claim on "any" speaks."""
+
+    @property
+    def id(self) -> str:
+        """A name for people."""
+        raise NotImplementedError
+
+    def add_note(self, text: str) -> None:
+        """Say one more thing of it."""
+        self.note = f"{self.note}; {text}" if self.note else text
+
+    def document(self) -> dict[str, Any]:
+        """The row of results.json."""
+        fields = asdict(self)
+        if self.output is None:
+            del fields["output"]
+        return fields
+
+    def line(self) -> str:
+        """One line for a terminal."""
+        claim = {Kind.HOLDS: "claimed to hold", Kind.FAILS: "claimed to fail", None: "observed"}[self.claim]
+        note = f"; {self.note}" if self.note else ""
+        return f"{self.id}: {claim}, {self.observed}{self._figures()}{note}"
+
+    def _figures(self) -> str:
+        raise NotImplementedError
+
+
 @dataclass
-class Result:
+class Result(Row):
     """One checked cell: a method, an axiom's variant, a family; the fields of results.json.
 
-    claim      "holds" | "fails" | None
-    observed   "holds" | "violated" | "unsupported" | "not-applicable" | "error" | "inconclusive"
-    verdict    "pass" | "fail" | "inconclusive" | "error" | "unclaimed"
     worst      {"residual": the one that is largest for its tolerance, or None, "tolerance": ...}, with
                "nonfinite": True where it was NaN or inf
     """
@@ -28,36 +103,27 @@ class Result:
     method: str
     axiom: str
     family: str
-    claim: str | None = None
-    reason: str | None = None
-    source: str | None = None
-    observed: str = "inconclusive"
-    verdict: str = "inconclusive"
     examples: int = 0
     discarded: int = 0
     unsupported: int = 0
     vacuous: int = 0
-    seconds: float = 0.0
     seed: int = 0
     worst: dict[str, Any] = field(default_factory=lambda: {"residual": None, "tolerance": None})
     drawn: dict[str, int] = field(default_factory=dict)
     witness: dict[str, Any] | None = None
     witness_file: str | None = None
-    note: str | None = None
+
+    SPEAKS_OF: ClassVar[str] = "networks that the method treats"
 
     @property
     def id(self) -> str:
         """A name for people: axiom/variant[method-family]."""
         return f"{self.axiom}[{self.method}-{self.family}]"
 
-    def line(self) -> str:
-        """One line for a terminal."""
-        claim = {"holds": "claimed to hold", "fails": "claimed to fail", None: "observed"}[self.claim]
-        figures = ""
-        if self.observed in ("holds", "violated") and self.worst["tolerance"] is not None:
-            figures = f"; residual {residual_text(self.worst)} against {self.worst['tolerance']:.0e}"
-        note = f"; {self.note}" if self.note else ""
-        return f"{self.id}: {claim}, {self.observed}{figures}{note}"
+    def _figures(self) -> str:
+        if self.observed not in (Observed.HOLDS, Observed.VIOLATED) or self.worst["tolerance"] is None:
+            return ""
+        return f"; residual {residual_text(self.worst)} against {self.worst['tolerance']:.0e}"
 
 
 def residual_text(worst: dict[str, Any]) -> str:
@@ -68,17 +134,14 @@ def residual_text(worst: dict[str, Any]) -> str:
 
 
 @dataclass
-class Finding:
+class Finding(Row):
     """One row of the full-model checks: what a check found of a method on a trained model; the fields of results.json.
 
     check      "name" or "name/variant"
     statistic  what `value` is, in words
     interval   the 95 % confidence interval of the value; None where the value is exact
     rule       when the property holds
-    observed   "holds" | "violated" | "inconclusive" | "not-applicable" | "unsupported" | "error"
-    verdict    "pass" | "fail" | "inconclusive" | "error" | "unclaimed"
-    claim      "holds" | "fails" | None
-    seconds    what all findings of the check on this method and model took together
+    limit      the rule as data, {"below": 0.5} or {"above": 0.0}; None where the check came to no rule
     """
 
     check: str
@@ -90,29 +153,21 @@ class Finding:
     interval: list[float] | None = None
     rule: str | None = None
     paper: dict[str, Any] | None = None
-    observed: str = "inconclusive"
-    verdict: str = "unclaimed"
     figures: dict[str, Any] = field(default_factory=dict)
-    note: str | None = None
-    claim: str | None = None
-    reason: str | None = None
-    source: str | None = None
-    seconds: float = 0.0
+    limit: dict[str, float] | None = None
+
+    SPEAKS_OF: ClassVar[str] = "models on which it can be checked"
 
     @property
     def id(self) -> str:
         """A name for people: check/variant[method-model:data]."""
         return f"{self.check}[{self.method}-{self.model}:{self.data}]"
 
-    def line(self) -> str:
-        """One line for a terminal."""
-        claim = {"holds": "claimed to hold", "fails": "claimed to fail", None: "observed"}[self.claim]
-        figures = ""
-        if self.value is not None:
-            within = f" [{self.interval[0]:.3g}, {self.interval[1]:.3g}]" if self.interval else ""
-            figures = f"; {self.statistic} {self.value:.3g}{within}; rule: {self.rule}"
-        note = f"; {self.note}" if self.note else ""
-        return f"{self.id}: {claim}, {self.observed}{figures}{note}"
+    def _figures(self) -> str:
+        if self.value is None:
+            return ""
+        within = f" [{self.interval[0]:.3g}, {self.interval[1]:.3g}]" if self.interval else ""
+        return f"; {self.statistic} {self.value:.3g}{within}; rule: {self.rule}"
 
 
 @dataclass
@@ -125,6 +180,7 @@ class Report:
     subjects    the trained models that these looked at: model, data, accuracy, needed, images, weights
     scale       how much the full-model checks computed, in words
     incomplete  why and where the run was stopped, None where it was not
+    asked       what the run was asked for: command, targets, selection and limits, as results.json has them
     """
 
     results: list[Result]
@@ -135,6 +191,7 @@ class Report:
     subjects: list[dict[str, Any]] = field(default_factory=list)
     scale: str | None = None
     incomplete: str | None = None
+    asked: dict[str, Any] = field(default_factory=dict)
 
     @property
     def ok(self) -> bool:
@@ -145,14 +202,14 @@ class Report:
     def exit_code(self) -> int:
         """0: every claim stands; 1: a claim fell, stayed open, or was not reached; 2: a method erred."""
         verdicts = {row.verdict for row in self.rows}
-        return 2 if "error" in verdicts else 1 if self.incomplete or verdicts & {"fail", "inconclusive"} else 0
+        return 2 if Verdict.ERROR in verdicts else 1 if self.incomplete or verdicts & {*PROBLEMS} else 0
 
     @property
     def rows(self) -> list[Result | Finding]:
         """What has a verdict: the results of the axioms and of the full-model checks."""
         return [*self.results, *self.sanity]
 
-    def count(self, verdict: str) -> int:
+    def count(self, verdict: Verdict) -> int:
         """How many results have a verdict."""
         return sum(row.verdict == verdict for row in self.rows)
 
@@ -169,9 +226,10 @@ class Report:
             "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             "seed": self.seed,
             "max_examples": self.max_examples,
+            **self.asked,
             "environment": {**environment(self.device), **({"scale": self.scale} if self.scale else {})},
-            "results": [asdict(result) for result in self.results],
-            "sanity": [asdict(finding) for finding in self.sanity],
+            "results": [result.document() for result in self.results],
+            "sanity": [finding.document() for finding in self.sanity],
             **({"subjects": self.subjects} if self.subjects else {}),
             **({"incomplete": self.incomplete} if self.incomplete else {}),
         }
@@ -183,16 +241,16 @@ class Report:
         dump(self.document(), Path(path))
 
     def __str__(self) -> str:
-        lines = [row.line() for row in self.rows if row.verdict not in ("pass",)]
+        lines = [row.line() for row in self.rows if row.verdict != Verdict.PASS]
         return "\n".join([*lines, self.summary()])
 
 
 _WORDS = (
-    ("pass", "as claimed"),
-    ("fail", "refuted or not shown"),
-    ("inconclusive", "inconclusive"),
-    ("error", "in error"),
-    ("unclaimed", "observed without a claim"),
+    (Verdict.PASS, "as claimed"),
+    (Verdict.FAIL, "refuted or not shown"),
+    (Verdict.INCONCLUSIVE, "inconclusive"),
+    (Verdict.ERROR, "in error"),
+    (Verdict.UNCLAIMED, "observed without a claim"),
 )
 
 

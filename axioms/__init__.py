@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable
-
-from ..errors import UsageError
+from ..errors import UsageError, suggestion
 from . import (
     approximate_completeness,
     batch_independence,
@@ -59,13 +56,6 @@ AXIOMS: dict[str, Axiom] = {
 }
 
 
-def suggestion(name: str, known: Iterable[str]) -> str:
-    """The end of an error line about an unknown name: the nearest known ones, or all."""
-    names = list(known)
-    near = difflib.get_close_matches(name, names, n=3)
-    return f"did you mean {' or '.join(map(repr, near))}?" if near else f"known: {', '.join(names)}"
-
-
 def find(full: str) -> tuple[Axiom, str | None]:
     """An axiom and its variant (None where the name has none) by "name" or "name/variant".
 
@@ -101,4 +91,4 @@ def check_family(name: str) -> str:
     return name
 
 
-__all__ = ["ANY", "AXIOMS", "MODEL", "Axiom", "applies", "check_family", "find", "suggestion"]
+__all__ = ["ANY", "AXIOMS", "MODEL", "Axiom", "applies", "check_family", "find"]

@@ -27,7 +27,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..calling import kept_random_numbers, kept_settings, seed_all, settings
+from ..calling import Originals, kept_random_numbers, kept_settings, seed_all, settings
 from .axiom import Axiom
 from .case import Case, Setting
 from .comparison import Comparison, compare_counts
@@ -145,9 +145,11 @@ def _residual(variant: str, trial: Trial) -> Comparison:
         ends = []
         for seed in (trial.case.seed, trial.case.seed + 1):
             seed_all(seed)
-            before, numbers = _state(given), _random()
+            before, numbers, functions = _state(given), _random(), Originals()
             trial.call(given)
             after = _state(given)
+            changed.setdefault("settings of the process", []).extend(functions.replaced())
+            functions.put_back()
             for where in WHERE:
                 changed.setdefault(where, []).extend(sorted(_changes(before[where], after[where])))
             ends.append(_random())

@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ..calling import kept_random_numbers, kept_settings, seed_all
+from .. import calling
+from ..calling import baseline_for, kept_random_numbers, kept_settings, seed_all
 from ..claims import Method
-from ..errors import MethodError, Unsupported, UsageError, first_line
 from .case import DTYPES, AnyNetwork, Case, GivenModel, realize
 from .networks.build import evaluate
 from .networks.spec import Network
@@ -96,14 +96,10 @@ class Trial:
 
     def call(self, given: Arguments) -> Tensor:
         """The same, with what the call does to the process."""
-        x, options = given.x, {} if given.data is None else {"data": given.data}
-        try:
-            result = self.method.function(given.module, x, given.target, given.baseline, **options)
-        except (Unsupported, UsageError):
-            raise
-        except (Exception, SystemExit) as error:
-            raise MethodError(f"raised {type(error).__name__}: {first_line(error)}") from error
-        attribution = _held_to_contract(result, x)
+        options = {} if given.data is None else {"data": given.data}
+        attribution = calling.call(
+            self.method, given.module, given.x, given.target, given.baseline, options, about=self.case
+        )
         self.finite = self.finite and bool(torch.isfinite(attribution).all())
         return attribution
 
@@ -118,41 +114,3 @@ def reference(kind: str | None, case: Case, device: str = "cpu") -> Tensor:
     given = None if case.baseline is None else in_dtype_of(case, case.baseline, device)
     data = None if case.data is None else in_dtype_of(case, case.data, device)
     return baseline_for(kind, in_dtype_of(case, case.x, device), given, data)
-
-
-def baseline_for(kind: str | None, x: Tensor, given: Tensor | None, data: Tensor | None) -> Tensor:
-    """The reference [B, *shape] that a kind of baseline means at x; zeros for none."""
-    over = x if data is None else data
-    match kind:
-        case "given":
-            return torch.zeros_like(x) if given is None else given
-        case "min":
-            return x.flatten(1).amin(1).reshape(-1, *[1] * (x.dim() - 1)).expand_as(x).clone()
-        case "min-per-feature":
-            return over.amin(0).expand_as(x).clone()
-        case "mean":
-            return over.mean(0).expand_as(x).clone()
-        case _:
-            return torch.zeros_like(x)
-
-
-def _held_to_contract(result: Any, x: Tensor) -> Tensor:
-    if not isinstance(result, Tensor):
-        raise MethodError(f"returned {_a(type(result).__name__)}, expected a torch.Tensor of the shape of x")
-    if result.shape != x.shape:
-        raise MethodError(f"returned shape {tuple(result.shape)} for an input of shape {tuple(x.shape)}")
-    if result.dtype != x.dtype:
-        raise MethodError(f"returned dtype {_plain(result.dtype)} for an input of dtype {_plain(x.dtype)}")
-    if result.layout != torch.strided:
-        raise MethodError(f"returned a tensor of layout {_plain(result.layout)}, expected a dense one")
-    if result.device != x.device:
-        raise MethodError(f"returned a tensor on {result.device} for an input on {x.device}")
-    return result.detach()
-
-
-def _a(noun: str) -> str:
-    return f"{'an' if noun[:1].lower() in 'aeiou' else 'a'} {noun}"
-
-
-def _plain(of: torch.dtype | torch.layout) -> str:
-    return str(of).removeprefix("torch.")

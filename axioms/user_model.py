@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import copy
-from typing import Any
-
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from .. import loading
 from ..errors import UsageError, first_line
-from ..methods.registry import import_object
+from ..loading import LogitsOnly
 from .case import GivenModel, UserModel, weights_hash
-from .networks.build import LogitsOnly
 
 
 def load(model: str, data: str | None) -> GivenModel:
@@ -49,17 +46,7 @@ def load_module(model: str) -> nn.Module:
     Raises:
         UsageError: it is not found, cannot be made, or is no nn.Module.
     """
-    made: Any = import_object(model, "--model")
-    if not isinstance(made, nn.Module):
-        if not callable(made):
-            raise UsageError(f"--model {model} is neither an nn.Module nor a factory of one")
-        try:
-            made = made()
-        except Exception as error:
-            raise UsageError(f"--model {model} raised {type(error).__name__}: {first_line(error)}") from error
-    if not isinstance(made, nn.Module):
-        raise UsageError(f"--model {model} returned {type(made).__name__}, expected an nn.Module")
-    return LogitsOnly(copy.deepcopy(made).double()).eval()
+    return LogitsOnly(loading.network(model).double()).eval()
 
 
 def for_case(reference: UserModel, shape: tuple[int, ...]) -> GivenModel:
@@ -78,13 +65,8 @@ def for_case(reference: UserModel, shape: tuple[int, ...]) -> GivenModel:
 
 
 def _batch(data: str) -> np.ndarray:
-    made: Any = import_object(data, "--data")
-    if callable(made) and not isinstance(made, torch.Tensor | np.ndarray):
-        try:
-            made = made()
-        except Exception as error:
-            raise UsageError(f"--data {data} raised {type(error).__name__}: {first_line(error)}") from error
-    if isinstance(made, tuple | list) and made and isinstance(made[0], torch.Tensor | np.ndarray):
+    made = loading.made(data, "--data", Tensor, np.ndarray)
+    if isinstance(made, tuple | list) and made and isinstance(made[0], Tensor | np.ndarray):
         made = made[0]
     try:
         batch = torch.as_tensor(made).detach().cpu().double().numpy()

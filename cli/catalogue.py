@@ -13,7 +13,7 @@ from ..axioms.networks.families import SUMMARIES
 from ..axioms.networks.rewrites import REWRITES
 from ..axioms.options import OPTIONS, read_family
 from ..claims import Claim, Method
-from ..errors import UsageError
+from ..errors import UsageError, suggestion
 from ..methods.registry import BUILTIN, GROUPS, resolve
 from ..reports.document import load_witness
 from ..sanity import checks
@@ -123,7 +123,7 @@ def explain(name: str) -> str:
         if name in dict(rows):
             return f"{name} ({kind}): {dict(rows)[name]}"
     known = [*axioms.AXIOMS, *checks.MODULES, *BUILTIN, *SUMMARIES, *REWRITES]
-    raise UsageError(f"nothing is called {name!r}; {axioms.suggestion(name, known)}")
+    raise UsageError(f"nothing is called {name!r}; {suggestion(name, known)}")
 
 
 def _axiom_page(name: str) -> str:

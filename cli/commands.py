@@ -2,25 +2,34 @@
 
 from __future__ import annotations
 
+import functools
+import shlex
+import signal
 import sys
-import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
 from ..errors import UsageError
+from ..results import REPORT_DIR, Observed
+from .session import Session, opened
 from .terminal import Terminal
 
 if TYPE_CHECKING:
     from ..results import Report
+    from ..runner.running import Executor
 
-REPORT_DIR = "attribcheck-report"
 _LISTS = ["methods", "axioms", "families", "options", "targets", "checks", "models", "data"]
 
 
 class _Commands(click.Group):
-    """Turns a UsageError into one line on standard error and exit code 2."""
+    """Turns a UsageError into one line on standard error and exit code 2, an interruption into one and exit code 1."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        ctx.obj = list(args)
+        return super().parse_args(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -28,6 +37,9 @@ class _Commands(click.Group):
         except UsageError as error:
             click.echo(f"attribcheck: {error}", err=True)
             ctx.exit(2)
+        except KeyboardInterrupt:
+            click.echo("attribcheck: interrupted before anything was checked", err=True)
+            ctx.exit(1)
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -58,6 +70,69 @@ class _Positive(click.ParamType):
         return number
 
 
+class _Common(NamedTuple):
+    """The options that `run` and `sanity` share."""
+
+    jobs: int
+    device: str
+    timeout: float | None
+    memory: float | None
+    dask: str | None
+    resume: bool
+    retry_errors: bool
+    formats: str
+    report_dir: Path
+    no_color: bool
+    quiet: bool
+    verbose: bool
+
+    def executor(self, timeout: float) -> Executor:
+        """Where units are computed: never in this process, which nothing that a method does may spoil."""
+        from ..runner.running import executor
+
+        return executor(self.jobs, self.timeout or timeout, self.memory, self.device, self.dask)
+
+    def limits(self) -> dict[str, float]:
+        """What bounds a call, where somebody said so."""
+        said = {"timeout": self.timeout, "memory": self.memory}
+        return {name: value for name, value in said.items() if value is not None}
+
+
+def _with_common(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options of _Common, as one argument `common`."""
+    options = [
+        click.option("-j", "--jobs", type=_Positive(True, at_least=0), default=1, show_default=True, metavar="N",
+                     help="Worker processes; 0: one for each core."),
+        click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True),
+        click.option("--timeout", type=_Positive(False, at_least=1e-9), metavar="SECONDS",
+                     help="Of one call of a method, which is ended then.  [default: 120; on trained models 1200]"),
+        click.option("--memory", type=_Positive(False, at_least=1e-9), metavar="GIB",
+                     help="Of one worker.  [default: an equal share of 80 % of this machine's]"),
+        click.option("--dask", metavar="ADDRESS",
+                     help="Compute on the workers of a Dask scheduler (or of a scheduler file) instead."),
+        click.option("--resume", is_flag=True, help="Take what a run of the same options has finished, from its journal."),
+        click.option("--retry-errors", is_flag=True, help="With --resume: try again what erred."),
+        click.option("--report", "formats", default="html,json", show_default=True, metavar="FORMATS",
+                     help="html, json, junit, md; separated by commas."),
+        click.option("--report-dir", type=click.Path(path_type=Path), default=Path(REPORT_DIR), show_default=True,
+                     metavar="DIR"),
+        click.option("--no-color", is_flag=True, help="Plain text."),
+        click.option("-q", "--quiet", is_flag=True, help="Only the summary."),
+        click.option("-v", "--verbose", is_flag=True, help="One line for each result."),
+    ]  # fmt: skip
+
+    @functools.wraps(command)
+    def called(*args: Any, **given: Any) -> None:
+        common = _Common(**{name: given.pop(name) for name in _Common._fields})
+        if common.retry_errors and not common.resume:
+            raise UsageError("--retry-errors needs --resume: without it everything is computed anew")
+        command(*args, common=common, **given)
+
+    for option in reversed(options):
+        called = option(called)
+    return called
+
+
 @cli.command()
 @click.argument("targets", nargs=-1, metavar="[TARGET ...]")
 @click.option("--axiom", "axioms", multiple=True, metavar="NAME", help="Only this axiom or axiom/variant (repeatable).")
@@ -68,55 +143,58 @@ class _Positive(click.ParamType):
 @click.option("--seed", type=_Positive(True, at_least=0), default=0, show_default=True, metavar="N")
 @click.option("--max-time", type=_Positive(False, at_least=1e-9), metavar="SECONDS",
               help="Stop then; cells that were cut off are inconclusive.")  # fmt: skip
-@click.option("-j", "--jobs", type=_Positive(True, at_least=0), default=1, show_default=True, metavar="N",
-              help="Worker processes; 0: one for each core.")  # fmt: skip
-@click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True)
 @click.option("--observe", is_flag=True, help="Also check every other axiom and family that applies, unclaimed.")
 @click.option("--model", metavar="MODULE:FACTORY", help="Your own trained network, as the family 'model'.")
 @click.option("--data", metavar="MODULE:BATCH", help="Inputs [M, ...] from which its cases are drawn.")
-@click.option("--report", "formats", default="html,json", show_default=True, metavar="FORMATS",
-              help="html, json, junit, md; separated by commas.")  # fmt: skip
-@click.option(
-    "--report-dir", type=click.Path(path_type=Path), default=Path(REPORT_DIR), show_default=True, metavar="DIR"
-)
-@click.option("--no-color", is_flag=True, help="Plain text.")
-@click.option("-q", "--quiet", is_flag=True, help="Only the summary.")
-@click.option("-v", "--verbose", is_flag=True, help="One line for each cell.")
+@_with_common
 @click.pass_context
 def run(
     ctx: click.Context, targets: tuple[str, ...], axioms: tuple[str, ...], excluded: tuple[str, ...],
-    families: tuple[str, ...], max_examples: int, seed: int, max_time: float | None, jobs: int, device: str,
-    observe: bool, model: str | None, data: str | None, formats: str, report_dir: Path, no_color: bool, quiet: bool,
-    verbose: bool,
+    families: tuple[str, ...], max_examples: int, seed: int, max_time: float | None, observe: bool, model: str | None,
+    data: str | None, common: _Common,
 ) -> None:  # fmt: skip
     """Check the claims of each TARGET: a built-in method, a group (builtin, captum), captum:Class, package.module:object.
 
     Exit codes: 0 every claim stands; 1 a claim is refuted, not shown or inconclusive; 2 wrong usage, or a method that
     raised or returned something else than an attribution.
     """
-    from ..axioms.search.cell import Options
-    from ..axioms.search.plan import Selection
-    from ..reports.files import must_be_writable
-
-    wanted = known_formats(formats)
     if data is not None and model is None:
         raise UsageError("--data needs --model module:factory")
-    must_be_writable(report_dir)
-    options = Options(
-        targets=targets or ("builtin",),
-        selection=Selection(axioms, excluded, families, observe),
-        max_examples=max_examples,
-        seed=seed,
-        device=device,
-        model=model,
-        data=data,
-        deadline=None if max_time is None else time.monotonic() + max_time,
-    )
-    terminal = Terminal(no_color, quiet, verbose)
-    report = terminal.watch(options, jobs)
-    written = save(report, report_dir, wanted)
-    terminal.tell(report, written, report_dir)
-    ctx.exit(report.exit_code)
+
+    def start(session: Session) -> Report:
+        from ..axioms.search.plan import Options, Selection
+        from ..runner import axioms as job
+
+        options = Options(
+            targets=targets or ("builtin",),
+            selection=Selection(axioms, excluded, families, observe),
+            max_examples=max_examples,
+            seed=seed,
+            device=common.device,
+            model=model,
+            data=data,
+            max_time=max_time,
+        )
+        executor = common.executor(job.TIMEOUT)
+        return job.run(options, executor=executor, kept=session.journal, watch=session.watch)
+
+    ctx.exit(_carried_out(ctx, common, start).exit_code)
+
+
+def _carried_out(ctx: click.Context, common: _Common, start: Callable[[Session], Report]) -> Report:
+    """A run from its options to its reports.
+
+    Raises:
+        UsageError: a report cannot be written, another run writes into the folder, and what `start` raises.
+    """
+    formats = known_formats(common.formats)
+    terminal = Terminal(common.no_color, common.quiet, common.verbose)
+    with opened(terminal, common.report_dir, common.resume, common.retry_errors) as session:
+        report = start(session)
+        report.asked = {"command": shlex.join(["attribcheck", *ctx.find_root().obj]), **report.asked}
+        report.asked["limits"] = {**report.asked.get("limits", {}), **common.limits()}
+        session.close(report, formats)
+    return report
 
 
 def known_formats(formats: str) -> list[str]:
@@ -130,25 +208,6 @@ def known_formats(formats: str) -> list[str]:
     if not wanted:
         raise UsageError(f"--report names no format; known: {', '.join(FORMATS)}")
     return wanted
-
-
-def save(report: Report, directory: Path, formats: list[str]) -> list[Path]:
-    """Write the reports and the witnesses; witnesses of earlier runs in that folder are removed first.
-
-    A run that was stopped before it found anything leaves what lies there.
-
-    Raises:
-        UsageError: a file cannot be written.
-    """
-    from ..reports import write
-
-    if report.incomplete and not report.rows:
-        return []
-    folder = directory / "witnesses"
-    if folder.is_dir():
-        for old in folder.glob("*.json"):
-            old.unlink()
-    return write(report.document(), directory, formats)
 
 
 @cli.command()
@@ -166,54 +225,41 @@ def save(report: Report, directory: Path, formats: list[str]) -> list[Path]:
 @click.option("--scale", type=click.Choice(["tiny", "default", "full"]), default="default", show_default=True,
               help="How much is computed.")  # fmt: skip
 @click.option("--seed", type=_Positive(True, at_least=0), default=0, show_default=True, metavar="N")
-@click.option("-j", "--jobs", type=_Positive(True, at_least=0), default=1, show_default=True, metavar="N",
-              help="Worker processes; 0: one for each core.")  # fmt: skip
-@click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True)
-@click.option("--resume", is_flag=True, help="Take what an interrupted run of the same options has finished.")
-@click.option("--report", "formats", default="html,json", show_default=True, metavar="FORMATS",
-              help="html, json, junit, md; separated by commas.")  # fmt: skip
-@click.option(
-    "--report-dir", type=click.Path(path_type=Path), default=Path(REPORT_DIR), show_default=True, metavar="DIR"
-)
-@click.option("--no-color", is_flag=True, help="Plain text.")
-@click.option("-q", "--quiet", is_flag=True, help="Only the summary.")
-@click.option("-v", "--verbose", is_flag=True, help="One line for each finding.")
+@_with_common
 @click.pass_context
 def sanity(
     ctx: click.Context, targets: tuple[str, ...], checks: tuple[str, ...], model: str | None, data: str | None,
-    data_root: Path | None, weights: Path | None, images: int | None, scale: str, seed: int, jobs: int, device: str,
-    resume: bool, formats: str, report_dir: Path, no_color: bool, quiet: bool, verbose: bool,
+    data_root: Path | None, weights: Path | None, images: int | None, scale: str, seed: int, common: _Common,
 ) -> None:  # fmt: skip
     """Check each TARGET on trained models: randomised parameters, other classes, shifted inputs, removed pixels ...
 
     Exit codes: 0 every claim stands; 1 a claimed property falls, could not be shown or is inconclusive; 2 wrong usage, or
     a method that raised or returned something else than an attribution.
     """
-    from ..reports import write
-    from ..reports.files import must_be_writable
-    from ..runner.checks import Options
-
-    wanted = known_formats(formats)
-    must_be_writable(report_dir)
     if weights is not None and model is None:
         raise UsageError("--weights needs --model: say whose weights they are")
-    options = Options(
-        targets=targets or ("builtin",),
-        checks=checks,
-        model=model,
-        data=data,
-        data_root=data_root,
-        weights=weights,
-        images=images,
-        scale=scale,
-        seed=seed,
-        device=device,
-    )
-    terminal = Terminal(no_color, quiet, verbose)
-    report = terminal.watch_sanity(options, jobs, report_dir, resume)
-    written = write(report.document(), report_dir, wanted)
-    terminal.tell(report, written, report_dir)
-    measured = [row for row in report.sanity if row.observed not in ("not-applicable", "unsupported")]
+
+    def start(session: Session) -> Report:
+        from ..runner import checks as job
+        from ..sanity.plan import Options
+
+        options = Options(
+            targets=targets or ("builtin",),
+            checks=checks,
+            model=model,
+            data=data,
+            data_root=data_root,
+            weights=weights,
+            images=images,
+            scale=scale,
+            seed=seed,
+            device=common.device,
+        )
+        executor = common.executor(job.TIMEOUT)
+        return job.run(options, executor=executor, kept=session.journal, watch=session.watch)
+
+    report = _carried_out(ctx, common, start)
+    measured = [row for row in report.sanity if row.observed not in (Observed.NOT_APPLICABLE, Observed.UNSUPPORTED)]
     if not measured and not report.incomplete:
         raise UsageError(f"the selection matches nothing: {report.sanity[0].note}")
     ctx.exit(report.exit_code)
@@ -280,4 +326,13 @@ def main() -> None:
     """The entry point of the command `attribcheck`."""
     if "" not in sys.path:
         sys.path.insert(0, "")  # the working directory is importable, as with python -m
+    if hasattr(signal, "SIGTERM"):
+        signal.signal(signal.SIGTERM, _terminated)
     cli(prog_name="attribcheck")
+
+
+def _terminated(number: int, frame: Any) -> None:
+    """SIGTERM ends a run as Ctrl-C does: with what was found until then."""
+    from ..errors import Terminated
+
+    raise Terminated

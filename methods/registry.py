@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
-import importlib
 import inspect
-import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 from ..claims import Method, declaration
-from ..errors import UsageError, first_line
+from ..errors import UsageError, suggestion
+from ..loading import import_object
 from . import naming
-from .adapters import captum as captum_adapter
+from .adapters import ADAPTERS
 from .builtin import ABSENT, BUILTIN, WRAPPERS, named
 
 GROUPS = {
     "builtin": "every built-in method",
-    "captum": "the methods of Captum with claims (needs the extra: pip install 'attribcheck[captum]')",
+    **{name: adapter.summary for name, adapter in ADAPTERS.items()},
 }
 
 
@@ -35,8 +34,8 @@ def resolve(target: str) -> list[Method]:
     target = target.strip()
     if target == "builtin":
         return list(BUILTIN.values())
-    if target == "captum":
-        return captum_adapter.claimed_methods()
+    if target in ADAPTERS:
+        return ADAPTERS[target].claimed_methods()
     if target in BUILTIN:
         return [BUILTIN[target]]
     written = target.partition("(")[0].strip()
@@ -45,11 +44,10 @@ def resolve(target: str) -> list[Method]:
     if "(" in target and (written in BUILTIN or written in WRAPPERS):
         return [_with_options(target, naming.read(target))]
     head, colon, rest = target.partition(":")
-    if head == "captum" and colon:
-        return [captum_adapter.adapt(rest)]
+    if colon and head in ADAPTERS:
+        return [ADAPTERS[head].adapt(rest)]
     if colon:
         return [_imported(target, head, rest)]
-    from ..axioms import suggestion
 
     raise UsageError(
         f"unknown target {target!r}; {suggestion(target, [*BUILTIN, *GROUPS])} "
@@ -71,8 +69,6 @@ def _with_options(target: str, written: naming.Written) -> Method:
     }
     for option, value in written.options.items():
         if option not in known:
-            from ..axioms import suggestion
-
             others = suggestion(option, known) if known else "it takes none"
             raise UsageError(f"{target!r}: {head} has no option {option!r}; {others}")
         like = known[option]  # where the default is None, the method itself says what it takes
@@ -98,34 +94,6 @@ def get_method(name: str) -> Method:
     return methods[0]
 
 
-def import_object(target: str, what: str = "target") -> Any:
-    """The object that `package.module:object` names; the working directory is importable.
-
-    Raises:
-        UsageError: the module or the object is not found, or importing it fails.
-    """
-    module_name, _, path = target.partition(":")
-    if not module_name or not path:
-        raise UsageError(f"{what} {target!r}: write it as package.module:object")
-    here = str(Path.cwd())
-    if here not in sys.path and "" not in sys.path:
-        sys.path.insert(0, here)
-    try:
-        found: Any = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        if error.name is not None and (module_name + ".").startswith(error.name + "."):
-            raise UsageError(f"{what} {target!r}: there is no module {error.name!r} here or installed") from error
-        raise UsageError(f"{what} {target!r}: importing {module_name} failed: {error}") from error
-    except (Exception, SystemExit) as error:
-        detail = f"{type(error).__name__}: {first_line(error)}"
-        raise UsageError(f"{what} {target!r}: importing {module_name} failed: {detail}") from error
-    for part in path.split("."):
-        if not hasattr(found, part):
-            raise UsageError(f"{what} {target!r}: {module_name} has no {path!r}")
-        found = getattr(found, part)
-    return found
-
-
 def _imported(target: str, module_name: str, path: str) -> Method:
     found = import_object(target)
     imports = f"from {module_name} import {path.partition('.')[0]}\n\nattribute = {path}"
@@ -145,6 +113,18 @@ def as_method(found: Any, name: str | None = None, imports: str | None = None) -
         raise UsageError(f"{name or found!r} is not callable: a method is attribute(model, x, target, baseline=None)")
     own = name or str(getattr(found, "__name__", type(found).__name__))
     return Method(own, found, imports=imports, doc=(getattr(found, "__doc__", "") or "").strip())
+
+
+def owner(target: str) -> str:
+    """Whose code a TARGET runs: "" for ours, a library's name, or the target itself for a method of somebody's own."""
+    with contextlib.suppress(UsageError):
+        base = naming.read(target).base
+        if base is not None:
+            return owner(base)
+    head, colon, _ = target.partition(":")
+    if not colon:
+        return ""
+    return head if head in ADAPTERS else target
 
 
 def unique(methods: Sequence[Method]) -> list[Method]:

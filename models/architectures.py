@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ..axioms import suggestion
-from ..errors import UsageError
+from ..errors import UsageError, suggestion
 from .networks import convolutional, full_size, perceptrons, text
 from .networks.activations import activation
 from .networks.architecture import Architecture
@@ -24,15 +23,17 @@ ARCHITECTURES: dict[str, Architecture] = {
         Architecture(
             "mlp-3x1024", "three hidden layers of 1024 ReLU units, images in [0, 1]",
             "Kindermans et al. 2017, section 2.1", perceptrons.mlp_3x1024,
-            Settings("sgd", rate=0.1, batch=32, epochs=10, steps=1_000, held_out=0.0),
+            Settings("sgd", rate=0.1, batch=32, epochs=10, steps=1_000, held_out=0.0), data="digits",
         ),
         Architecture(
             "mnist-mlp", "512-512 units, images in [-1, 1]; mnist-mlp(tanh), (sigmoid), (softplus) for other activations",
             "Ancona et al. 2018, appendix C.1", perceptrons.mnist_mlp, _ADADELTA, preparation=AROUND_0,
+            data="digits",
         ),
         Architecture(
             "mnist-cnn", "two convolutions, max-pooling, 128 units, images in [-1, 1]; activations as for mnist-mlp",
             "Ancona et al. 2018, appendix C.1", convolutional.mnist_cnn, _ADADELTA, preparation=AROUND_0, smallest=6,
+            data="digits",
         ),
         Architecture(
             "cifar-cnn", "two blocks of two convolutions with dropout, 256 units, images in [-1, 1]",
@@ -43,14 +44,15 @@ ARCHITECTURES: dict[str, Architecture] = {
             "small-vgg", "blocks of convolutions as in VGG with global average pooling, images in [-1, 1]",
             "after Simonyan and Zisserman 2015, and Lin et al. 2014", convolutional.small_vgg,
             Settings("adam", rate=2e-3, batch=32, epochs=14, patience=5, shift=2), preparation=AROUND_0, smallest=8,
+            data="scenes",
         ),
         Architecture(
             "imdb-mlp", "embedded words of 32, 250 ReLU units on all words at once",
-            "Ancona et al. 2018, appendix C.4", text.imdb_mlp, _TEXT, takes="text",
+            "Ancona et al. 2018, appendix C.4", text.imdb_mlp, _TEXT, takes="text", data="sentiment",
         ),
         Architecture(
             "imdb-lstm", "embedded words of 32, a long short-term memory of 64 units with visible gates",
-            "Ancona et al. 2018, appendix C.4", text.imdb_lstm, _TEXT, takes="text",
+            "Ancona et al. 2018, appendix C.4", text.imdb_lstm, _TEXT, takes="text", data="sentiment",
         ),
         Architecture(
             "alexnet", "AlexNet, on one channel or three", "Krizhevsky 2014, as in torchvision", full_size.alexnet,

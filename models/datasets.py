@@ -6,8 +6,7 @@ import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ..axioms import suggestion
-from ..errors import UsageError
+from ..errors import UsageError, suggestion
 from .data import cifar10, handwritten_digits, imagenet, imdb, mnist, scenes, sentiment, voc2007
 from .samples import Dataset
 

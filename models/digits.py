@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ..calling import one_thread
 from ..errors import UsageError
-from ..runner.processes import one_thread
 
 SEED = 0
 EPOCHS = 40

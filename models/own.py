@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from dataclasses import replace
 from typing import Any
 
@@ -10,9 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..axioms.networks.build import LogitsOnly
+from .. import loading
 from ..errors import UsageError, first_line
-from ..methods.registry import import_object
+from ..loading import LogitsOnly
 from .networks.text import TextModel
 from .samples import Dataset, Samples
 
@@ -26,10 +25,7 @@ def network(name: str) -> nn.Module:
     Raises:
         UsageError: it is not found, cannot be made, or is no nn.Module.
     """
-    made = _called(name, "--model", nn.Module)
-    if not isinstance(made, nn.Module):
-        raise UsageError(f"--model {name} gives {type(made).__name__}, expected an nn.Module")
-    return copy.deepcopy(made).cpu().eval().requires_grad_(False)
+    return loading.network(name).cpu().requires_grad_(False)
 
 
 def logits_only(model: nn.Module, x: Tensor, name: str) -> tuple[nn.Module, int]:
@@ -99,7 +95,7 @@ def batch(name: str) -> Dataset:
     Raises:
         UsageError: it is not found, or is not that.
     """
-    made = _called(name, "--data", tuple)
+    made = loading.made(name, "--data", tuple)
     if not isinstance(made, tuple | list) or len(made) not in (2, 3):
         raise UsageError(f"--data {name} is no (inputs, labels): a check needs to know which predictions are right")
     x, labels, *rest = (_tensor(part, name) for part in made)
@@ -178,16 +174,6 @@ def _of_one_logit(found: Dataset) -> Dataset:
         for part in (found.train, found.test)
     )
     return replace(found, classes=found.classes[1:], train=train, test=test)
-
-
-def _called(name: str, what: str, kind: type) -> Any:
-    made: Any = import_object(name, what)
-    if callable(made) and not isinstance(made, kind):
-        try:
-            made = made()
-        except Exception as error:
-            raise UsageError(f"{what} {name} raised {type(error).__name__}: {first_line(error)}") from error
-    return made
 
 
 def _tensor(part: Any, name: str) -> Tensor:

@@ -42,6 +42,11 @@ class Subject:
     needed: float
     permuted: Callable[[], Subject] | None = None
 
+    @property
+    def id(self) -> str:
+        """ "model:data"."""
+        return f"{self.model_name}:{self.data_name}"
+
     def first(self, count: int) -> Subject:
         """The same subject with its first `count` samples."""
         masks = None if self.masks is None else self.masks[:count]

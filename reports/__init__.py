@@ -7,18 +7,20 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..errors import UsageError
+from ..results import REPORT_DIR, Report
 from . import html, junit, markdown
 from .document import dump, load_results, load_witness, to_json, validate_results, validate_witness
 from .files import write_text
-from .words import REPORT_DIR
 
 __all__ = [
     "FORMATS",
     "REPORT_DIR",
     "Format",
+    "NotWritten",
     "dump",
     "load_results",
     "load_witness",
+    "save",
     "validate_results",
     "validate_witness",
     "write",
@@ -49,8 +51,18 @@ FORMATS: dict[str, Format] = {
 }
 
 
+class NotWritten(UsageError):
+    """A report that cannot be written; `written` has those that were."""
+
+    def __init__(self, message: str, written: Sequence[Path]) -> None:
+        super().__init__(message)
+        self.written = list(written)
+
+
 def write(document: Mapping[str, Any], directory: str | Path, formats: Sequence[str]) -> list[Path]:
     """Write the reports asked for, and every witness as a file of its own.
+
+    results.json comes first, since everything else can be rendered from it; one that cannot be written stops no other.
 
     Args:
         document: a results document.
@@ -61,23 +73,59 @@ def write(document: Mapping[str, Any], directory: str | Path, formats: Sequence[
         The reports written, in the order asked for; the witnesses are not among them.
 
     Raises:
-        UsageError: an unknown format, a witness file outside the folder or named twice, or a folder that
-            cannot be written.
+        UsageError: an unknown format, a witness file outside the folder or named twice.
+        NotWritten: a file cannot be written.
         ValueError: the document holds NaN or infinity.
     """
     unknown = [name for name in formats if name not in FORMATS]
     if unknown:
         raise UsageError(f"unknown report format {unknown[0]!r}: choose from {', '.join(FORMATS)}")
     directory = Path(directory)
-    # All is rendered before anything is written, so that a failure leaves no half report.
     texts = _witnesses(document, directory)
-    reports = {}
-    for name in dict.fromkeys(formats):
+    wanted = list(dict.fromkeys(formats))
+    written: dict[str, Path] = {}
+    failed: list[UsageError] = []
+    for name in sorted(wanted, key=lambda name: name != "json"):
         filename, render = FORMATS[name]
-        reports[directory / filename] = render(document, directory.as_posix())
-    for path, text in {**texts, **reports}.items():
-        write_text(path, text)
-    return list(reports)
+        try:
+            written[name] = write_text(directory / filename, render(document, directory.as_posix()))
+        except UsageError as error:
+            failed.append(error)
+    for path, text in texts.items():
+        try:
+            write_text(path, text)
+        except UsageError as error:
+            failed.append(error)
+    found = [written[name] for name in wanted if name in written]
+    if failed:
+        raise NotWritten(f"{failed[0]}{_what_to_do(directory, written, len(failed) - 1)}", found)
+    return found
+
+
+def _what_to_do(directory: Path, written: Mapping[str, Path], more: int) -> str:
+    others = f" (and {more} more files)" if more else ""
+    if "json" not in written:
+        return others
+    return f"{others}; everything is in {written['json']}: `attribcheck report {written['json']} --report-dir FOLDER`"
+
+
+def save(report: Report, directory: Path, formats: Sequence[str]) -> list[Path]:
+    """Write the reports and the witnesses of a run; witnesses of earlier runs in that folder are removed.
+
+    A run that was stopped before it found anything leaves what lies there.
+
+    Raises:
+        NotWritten: a file cannot be written.
+    """
+    if report.incomplete and not report.rows:
+        return []
+    document = report.document()
+    written = write(document, directory, formats)
+    kept = {Path(result["witness_file"] or "").name for result in document["results"]}
+    for old in (directory / "witnesses").glob("*.json"):
+        if not document["sanity"] and old.name not in kept:
+            old.unlink(missing_ok=True)
+    return written
 
 
 def _witnesses(document: Mapping[str, Any], directory: Path) -> dict[Path, str]:

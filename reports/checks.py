@@ -10,7 +10,7 @@ from typing import Any
 
 from . import words
 
-_LIMIT = re.compile(r"\b(?:above|below|at least|at most)\s+(-?\d+(?:\.\d+)?(?:e-?\d+)?)(?![\w%])")
+_LIMIT_IN_WORDS = re.compile(r"\b(?:above|below|at least|at most)\s+(-?\d+(?:\.\d+)?(?:e-?\d+)?)(?![\w%])")
 _WIDTH, _HEIGHT, _EDGE = 150, 14, 4
 
 
@@ -103,7 +103,11 @@ def _numbers(entry: Mapping[str, Any]) -> list[float]:
 
 
 def _limit(entry: Mapping[str, Any]) -> float | None:
-    found = _LIMIT.search(entry["rule"] or "")
+    """The limit of a row's rule; None without one."""
+    if "limit" in entry:
+        return next(iter((entry["limit"] or {}).values()), None)
+    # Documents that were written before rows had a limit tell it in the sentence of the rule alone.
+    found = _LIMIT_IN_WORDS.search(entry["rule"] or "")
     return None if found is None else float(found.group(1))
 
 

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UsageError
+from ..results import SCHEMA_VERSION
 from .files import write_text
 from .tensors import is_rectangular, shape_of
 from .words import rows_on_one_line
 
-SCHEMA_VERSION = 1
 _SCHEMAS = Path(__file__).parent / "schema"
 
 

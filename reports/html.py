@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..results import PROBLEMS, REPORT_DIR
 from . import checks, words
 from .curves import shown
 from .evidence import outcome_table, samples
@@ -51,7 +52,7 @@ class Matrix:
     rows: list[tuple[str, list[list[Any]]]]
 
 
-def render(document: Mapping[str, Any], report_dir: str = words.REPORT_DIR) -> str:
+def render(document: Mapping[str, Any], report_dir: str = REPORT_DIR) -> str:
     """The whole report as HTML.
 
     Args:
@@ -61,8 +62,8 @@ def render(document: Mapping[str, Any], report_dir: str = words.REPORT_DIR) -> s
     taken: set[str] = set()
     cells = _cells(document["results"], report_dir, taken)
     found = checks.cells(document["sanity"], _anchors(document["sanity"], ("method", "check", "model", "data"), taken))
-    problems = [cell for verdict in words.PROBLEMS for cell in cells if cell.result["verdict"] == verdict]
-    fallen = [cell for verdict in words.PROBLEMS for cell in found if cell.result["verdict"] == verdict]
+    problems = [cell for verdict in PROBLEMS for cell in cells if cell.result["verdict"] == verdict]
+    fallen = [cell for verdict in PROBLEMS for cell in found if cell.result["verdict"] == verdict]
     script = (_TEMPLATES / "report.js").read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
     page = _environment().get_template("report.html.j2")

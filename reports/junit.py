@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ..results import REPORT_DIR
 from .checks import measured
-from .words import REPORT_DIR, against, outcome, printable, replay_line, sanity_outcome
+from .words import against, outcome, printable, replay_line, sanity_outcome
 
 
 def render(document: Mapping[str, Any], report_dir: str = REPORT_DIR) -> str:

@@ -6,11 +6,9 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ..results import PROBLEMS, REPORT_DIR, Verdict
 from .checks import measured, subject
 from .words import (
-    PROBLEMS,
-    REPORT_DIR,
-    VERDICTS,
     against,
     brief,
     count_verdicts,
@@ -95,8 +93,8 @@ def _summary(document: Mapping[str, Any]) -> str:
     rows = []
     for method, results in by_method.items():
         counts = count_verdicts(results)
-        rows.append([code(method), *(str(counts[verdict] or "") for verdict in VERDICTS)])
-    return _table(["method", *VERDICTS], rows)
+        rows.append([code(method), *(str(counts[verdict] or "") for verdict in Verdict)])
+    return _table(["method", *Verdict], rows)
 
 
 def _subjects(document: Mapping[str, Any]) -> str:
@@ -117,8 +115,8 @@ def _by_check(document: Mapping[str, Any]) -> str:
     rows = []
     for check, entries in by_check.items():
         counts = count_verdicts(entries)
-        rows.append([prose(check), *(str(counts[verdict] or "") for verdict in VERDICTS)])
-    return _table(["check", *VERDICTS], rows)
+        rows.append([prose(check), *(str(counts[verdict] or "") for verdict in Verdict)])
+    return _table(["check", *Verdict], rows)
 
 
 def _rows(entries: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -11,9 +11,7 @@ from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any
 
-VERDICTS = ("pass", "fail", "error", "inconclusive", "unclaimed")
-PROBLEMS = ("fail", "error", "inconclusive")
-REPORT_DIR = "attribcheck-report"
+from ..results import PROBLEMS, REPORT_DIR, Verdict
 
 # What neither XML 1.0 nor HTML can carry.
 _UNPRINTABLE = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -108,7 +106,7 @@ def sanity_outcome(entry: Mapping[str, Any]) -> Outcome:
 def count_verdicts(entries: Iterable[Mapping[str, Any]]) -> dict[str, int]:
     """How many entries have each verdict, all verdicts present."""
     counts = Counter(entry["verdict"] for entry in entries)
-    return {verdict: counts[verdict] for verdict in VERDICTS}
+    return {verdict: counts[verdict] for verdict in Verdict}
 
 
 def stands(document: Mapping[str, Any]) -> bool:

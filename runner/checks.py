@@ -1,11 +1,11 @@
-"""Runs full-model checks: trains the subjects, computes the units of the plan, keeps and judges what they find."""
+"""The job of checking methods on trained models, and the run that makes a report of it."""
 
 from __future__ import annotations
 
 import functools
-import multiprocessing
-from collections.abc import Callable, Sequence
-from contextlib import closing
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,19 +13,24 @@ import torch
 
 from ..claims import Method
 from ..errors import UsageError
+from ..methods.registry import owner
 from ..models.subject import Subject
-from ..results import Finding, Report
-from ..sanity import claims as verdicts
+from ..results import Finding, Report, Row
+from ..sanity.claims import judge
 from ..sanity.outcome import Check
 from ..sanity.plan import Options, Plan, plan
-from ..sanity.units import Bench, Named, Unit, elsewhere, here
-from . import journal as resume
-from .processes import STOPS, why
+from ..sanity.units import Bench, Named, Unit, lost
+from . import journal
+from .job import Death
+from .lock import must_be_free
+from .running import Executor, on_this_machine
+from .running import run as run_job
 from .watch import Watch
 
+TIMEOUT = 1200.0
+"""Seconds of one call of a method, if nobody says how many: on a trained model with many samples a call takes minutes."""
+
 Load = Callable[[str, str], Subject]
-PERMUTES = ("data-randomization", "competition")
-"""The checks that look at a second model, which is trained on permuted labels."""
 
 
 def load_subject(options: Options, model: str, data: str, progress: bool = False) -> Subject:
@@ -42,6 +47,119 @@ def load_subject(options: Options, model: str, data: str, progress: bool = False
     )  # fmt: skip
 
 
+@dataclass
+class ChecksJob:
+    """Checks of methods on trained models as units; each is computed from its names and the options alone.
+
+    methods       by name, where they are objects; else they are found by their names
+    known, load   the checks that there are and what makes a subject, for tests; picklable where there are workers
+    fingerprints  of the subjects, once they are prepared
+    """
+
+    options: Options
+    methods: dict[str, Method] | None = None
+    known: Sequence[Check] | None = None
+    load: Load | None = None
+    fingerprints: dict[Named, str] = field(default_factory=dict)
+    _plan: Plan | None = None
+    _bench: Bench | None = None
+
+    noun = "parts"
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_plan": None, "_bench": None}  # (a worker makes its own)
+
+    @property
+    def local(self) -> bool:
+        """Whether methods are objects of this process."""
+        return self.methods is not None
+
+    @property
+    def plan(self) -> Plan:
+        """What there is to do, with the methods and the checks."""
+        if self._plan is None:
+            self._plan = plan(self.options, None if self.methods is None else list(self.methods.values()), self.known)
+        return self._plan
+
+    def bench(self, training: bool = False) -> Bench:
+        """What this process needs to compute units; `training`: whether a bar is shown while a model is trained."""
+        if self._bench is None:
+            options = self.options
+            loaded = self.load or functools.partial(load_subject, options, progress=training)
+            self._bench = Bench(
+                self.plan.checks, self.plan.methods, loaded, options.amount(), options.seed, options.device
+            )
+        return self._bench
+
+    def prepare(self, watch: Watch) -> None:
+        """Train every subject of the plan that has to be, here: workers find its checkpoint.
+
+        Raises:
+            UsageError: unknown names, missing data, weights that do not fit.
+        """
+        bench = self.bench(watch.training)
+        permuting = {unit.subject for unit in self.plan.units if self.plan.checks[unit.check].permutes}
+        for named in dict.fromkeys(unit.subject for unit in self.plan.units):
+            watch.preparing(":".join(named))
+            subject = bench.subject(named)
+            if subject.permuted is not None and named in permuting:
+                watch.preparing(f"{':'.join(named)}, labels permuted")
+                subject.permuted()
+            self.fingerprints[named] = journal.subject_fingerprint(subject)
+
+    def units(self) -> Sequence[Unit]:
+        """Check after check, and in each one method after the other."""
+        return self.plan.units
+
+    def groups(self, units: Sequence[Unit], size: int, apart: bool) -> list[list[Unit]]:
+        """Units of one owner on one subject; those of one check, which compute much for all methods, next to each other."""
+        if not apart:
+            return [list(units)]
+        shared: dict[tuple[str, Named], list[Unit]] = {}
+        for unit in units:
+            shared.setdefault((owner(unit.method), unit.subject), []).append(unit)
+        return [row[start : start + size] for row in shared.values() for start in range(0, len(row), size)]
+
+    def key(self, unit: Unit) -> Any:
+        """What the findings of a unit depend on; claims are judged apart."""
+        parts: dict[str, Any] = {
+            "unit": asdict(unit),
+            "subject": self.fingerprints[unit.subject],
+            "scale": asdict(self.options.amount()),
+            "seed": self.options.seed,
+            "code": journal.code_version(self.options.device),
+        }
+        if owner(unit.method) or ":" in unit.model or self.local:
+            parts["method"] = journal.source(self.plan.methods[unit.method])
+            parts["modules"] = self._modules
+        return parts
+
+    @functools.cached_property
+    def _modules(self) -> Mapping[str, str]:
+        return journal.local_modules()
+
+    def compute(self, unit: Unit, deadline: float | None) -> list[Finding]:
+        """The findings of a unit."""
+        return self.bench().compute(unit)
+
+    def lost(self, unit: Unit, death: Death) -> list[Finding]:
+        """The findings of a unit whose process died."""
+        found = lost(self.plan.checks[unit.check], unit, death.why)
+        for finding in found:
+            finding.output = death.output
+        return found
+
+    def finished(self, rows: Sequence[Row]) -> bool:
+        """Always: no time limit cuts a check off."""
+        return True
+
+    def judged(self, unit: Unit, rows: Sequence[Row]) -> list[Row]:
+        """The findings that are wanted, with the verdicts of the claims as they are now."""
+        findings = [row for row in rows if isinstance(row, Finding)]
+        judge(findings, self.plan.methods[unit.method].claims)
+        return [finding for finding in findings if finding.check in self.plan.variants]
+
+
 def run(
     options: Options,
     methods: Sequence[Method] | None = None,
@@ -51,6 +169,9 @@ def run(
     watch: Watch | None = None,
     known: Sequence[Check] | None = None,
     load: Load | None = None,
+    *,
+    executor: Executor | None = None,
+    kept: journal.Journal | None = None,
 ) -> Report:
     """Check methods on trained models.
 
@@ -58,141 +179,62 @@ def run(
 
     Args:
         methods: the methods, where they are objects and not TARGETs (then in this process only).
-        jobs: worker processes; 0: one for each core.
-        directory: where the journal of finished units is kept; None: nowhere.
-        resumed: take finished units from the journal.
+        jobs: 1: in this process; more: so many worker processes; 0: one for each core.
+        directory: where a journal of finished units is kept; None: nowhere, or as `kept` says.
+        resumed: take finished units from that journal.
         watch: told how it goes.
         known, load: the checks that there are and what makes a subject, for tests; picklable where there are workers.
+        executor: where they are computed, instead of `jobs`.
+        kept: the journal, instead of `directory`; opened here, closed by the caller.
 
     Raises:
-        UsageError: see `plan` and `load_subject`; no CUDA device where one is asked for.
+        UsageError: see `plan` and `ChecksJob.prepare`; no CUDA device where one is asked for.
     """
     watch = watch or Watch()
     if options.device == "cuda" and not torch.cuda.is_available():
         raise UsageError("--device cuda: torch sees no CUDA device here; use --device cpu")
-    todo = plan(options, methods, known)
-    bench = _bench(options, methods, known, load, watch.training)
-    found = _Found(todo, options, watch, _prepared(todo, bench, watch))
-    if directory is not None:
-        found.open(directory / resume.JOURNAL, resumed)
-    left = found.left()
-    watch.begin(len(todo.units) - len(left), len(todo.units))
-    jobs = 1 if methods is not None else min(jobs or multiprocessing.cpu_count(), max(1, len(left)))
-    make = functools.partial(_bench, options, None, known, load)
-    incomplete = None
-    try:
-        with closing(here(bench, left) if jobs == 1 else elsewhere(make, left, jobs)) as computed:
-            for unit, findings in computed:
-                found.add(unit, findings)
-    except STOPS as stop:
-        incomplete = why(stop)
-    finally:
-        found.close()
-    return found.report(incomplete)
+    by_name = None if methods is None else {method.name: method for method in methods}
+    job = ChecksJob(options, by_name, known, load)
+    job.plan  # noqa: B018 - wrong usage is told before anything is trained
+    with ExitStack() as closing:
+        if kept is None and directory is not None:
+            kept = journal.Journal(directory, resumed)
+            closing.callback(kept.close)
+        if kept is not None:
+            must_be_free(kept.path.parent)
+        job.prepare(watch)
+        if kept is not None:
+            kept.open()
+        if executor is None:
+            executor = on_this_machine(job.local, jobs, TIMEOUT, None, options.device)
+        found = run_job(job, executor, kept, watch)
+    scale = options.amount()
+    return Report(
+        [], options.seed, None, options.device,
+        sanity=[row for rows in found.rows.values() for row in rows if isinstance(row, Finding)],
+        subjects=[_told(job, named) for named in job.fingerprints],
+        scale=f"{scale.name}, {scale.images} images",
+        incomplete=found.stopped,
+        asked=_asked(options),
+    )  # fmt: skip
 
 
-def _bench(
-    options: Options,
-    methods: Sequence[Method] | None,
-    known: Sequence[Check] | None,
-    load: Load | None,
-    training: bool = False,
-) -> Bench:
-    todo = plan(options, methods, known)
-    loaded = load or functools.partial(load_subject, options, progress=training)
-    return Bench(todo.checks, todo.methods, loaded, options.amount(), options.seed, options.device)
+def _told(job: ChecksJob, named: Named) -> dict[str, Any]:
+    subject = job.bench().subject(named)
+    return {
+        "model": subject.model_name,
+        "data": subject.data_name,
+        "accuracy": subject.accuracy,
+        "needed": subject.needed,
+        "images": len(subject.x),
+        "fingerprint": job.fingerprints[named],
+    }
 
 
-def _prepared(todo: Plan, bench: Bench, watch: Watch) -> dict[Named, Subject]:
-    """Every subject of the plan, trained here where it has to be: workers find its checkpoint."""
-    subjects = {}
-    for named in dict.fromkeys(unit.subject for unit in todo.units):
-        watch.preparing(":".join(named))
-        subjects[named] = subject = bench.subject(named)
-        if subject.permuted is not None and any(u.subject == named and u.check in PERMUTES for u in todo.units):
-            watch.preparing(f"{':'.join(named)}, labels permuted")
-            subject.permuted()
-    return subjects
-
-
-class _Found:
-    """The findings so far, and the journal that they are kept in."""
-
-    def __init__(self, todo: Plan, options: Options, watch: Watch, subjects: dict[Named, Subject]) -> None:
-        self.todo, self.options, self.watch, self.subjects = todo, options, watch, subjects
-        self.findings: dict[Unit, list[Finding]] = {}
-        self.journal: resume.Journal | None = None
-        self._fingerprints: dict[Named, str] = {}
-
-    def open(self, path: Path, resumed: bool) -> None:
-        """Open the journal, and take what is finished from it."""
-        self.journal = resume.Journal(path, resumed)
-        if not resumed:
-            return
-        for unit in self.todo.units:
-            kept = self.journal.finished.get(self.key(unit))
-            if kept is not None:
-                self.add(unit, kept, keep=False)
-        others = len(self.journal.finished) - len(self.findings)
-        self.watch.said(
-            f"{len(self.findings)} of {len(self.todo.units)} parts are taken from {path}"
-            + (f"; {others} are not of this run (other options, code or weights)" if others else "")
-        )
-
-    def key(self, unit: Unit) -> str:
-        """The key of a unit in the journal."""
-        options = self.options
-        method, scale = self.todo.methods[unit.method], options.amount()
-        return resume.key(unit, method, self.fingerprint(unit.subject), scale, options.seed, options.device)
-
-    def fingerprint(self, named: Named) -> str:
-        """The fingerprint of a subject."""
-        if named not in self._fingerprints:
-            self._fingerprints[named] = resume.fingerprint(self.subjects[named])
-        return self._fingerprints[named]
-
-    def left(self) -> list[Unit]:
-        """What is still to be computed."""
-        return [unit for unit in self.todo.units if unit not in self.findings]
-
-    def add(self, unit: Unit, findings: list[Finding], keep: bool = True) -> None:
-        """Take the findings of a unit, keep them in the journal, and judge them."""
-        if keep and self.journal is not None:
-            self.journal.write(self.key(unit), findings)
-        verdicts.judge(findings, self.todo.methods[unit.method].claims)
-        wanted = [finding for finding in findings if finding.check in self.todo.variants]
-        self.findings[unit] = wanted
-        if keep:
-            self.watch.done(len(self.findings), len(self.todo.units), wanted)
-
-    def close(self) -> None:
-        """Close the journal."""
-        if self.journal is not None:
-            self.journal.close()
-
-    def report(self, incomplete: str | None) -> Report:
-        """The findings in the order of the plan."""
-        scale = self.options.amount()
-        rows = [row for unit in self.todo.units for row in self.findings.get(unit, [])]
-        if incomplete is not None:
-            done, total = len(self.findings), len(self.todo.units)
-            resumable = "; go on with --resume" if self.journal is not None else ""
-            incomplete = f"{incomplete} after {done} of {total} parts{resumable}"
-        return Report(
-            [], self.options.seed, None, self.options.device,
-            sanity=rows,
-            subjects=[self._told(named) for named in self.subjects],
-            scale=f"{scale.name}, {scale.images} images",
-            incomplete=incomplete,
-        )  # fmt: skip
-
-    def _told(self, named: Named) -> dict[str, Any]:
-        subject = self.subjects[named]
-        return {
-            "model": subject.model_name,
-            "data": subject.data_name,
-            "accuracy": subject.accuracy,
-            "needed": subject.needed,
-            "images": len(subject.x),
-            "fingerprint": self.fingerprint(named),
-        }
+def _asked(options: Options) -> dict[str, Any]:
+    """What a run was asked for, as results.json has it: a part must never be taken for the whole."""
+    return {
+        **({"targets": list(options.targets)} if options.targets else {}),
+        "selection": {"checks": list(options.checks), "model": options.model, "data": options.data},
+        "limits": {"images": options.images, "scale": options.scale},
+    }

@@ -1,75 +1,289 @@
-"""Work spread over processes: answers as they are finished, and no process left behind, however it ends."""
+"""Worker processes of this machine: a fresh one for each group of units, which nothing that a method does there can spoil."""
 
 from __future__ import annotations
 
+import contextlib
+import functools
+import itertools
 import multiprocessing
+import os
+import queue
+import re
 import signal
+import sysconfig
+import tempfile
+import threading
+import time
+from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
-from typing import Any, TypeVar
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from multiprocessing import connection
+from multiprocessing.forkserver import ensure_running
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
 
-import torch
+from ..results import Row
+from .job import Death, Job
+from .limits import Limits, is_busy, read_record
+from .worker import BEGIN, END, Group, read_output
 
-Task = TypeVar("Task")
-Answer = TypeVar("Answer")
+Done = tuple[Any, Sequence[Row]]
 
-STOPS = (KeyboardInterrupt, BrokenProcessPool)
-"""What ends a run before its time; what was found until then is reported."""
-
-
-def why(stop: BaseException) -> str:
-    """One of STOPS in words, for a report."""
-    return "interrupted" if isinstance(stop, KeyboardInterrupt) else "a worker process died (out of memory?)"
-
-
-def one_thread_each() -> None:
-    """For a worker among several: their threads would wait for each other (ten times slower on four cores)."""
-    if torch.get_num_threads() > 1:
-        torch.set_num_threads(1)
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """One thread of torch: with more, sums are rounded otherwise, and figures would depend on the number of processes."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
+PRELOADED = f"{__package__}.preloaded"
+_LOOK = 1.0
+"""Seconds between two looks at a worker that tells nothing."""
+_STARTS = 3
+"""Processes one after the other that may end before they begin with a unit."""
+_GRACE = 10.0
+"""Seconds after which a worker is killed whose watch did not end it: a method can switch it off."""
+_FRAME = re.compile(r'^  File "(.*)", line (\d+) in (.*)$', re.MULTILINE)
 
 
-def in_workers(
-    compute: Callable[[Task], Answer], tasks: Sequence[Task], jobs: int, start: Callable[..., None], *given: Any
-) -> Generator[Answer, None, None]:
-    """The answers to tasks as worker processes finish them; the processes end with this generator.
+class Workers:
+    """Groups of units, each in a process of its own, several at a time."""
 
-    Args:
-        compute: answers a task, in a worker; everything here is picklable.
-        tasks: given out one at a time, in order.
-        jobs: the number of workers.
-        start: called in each worker before its first task, with what is given.
+    def __init__(self, jobs: int, limits: Limits, device: str = "cpu") -> None:
+        self.jobs, self.limits, self.device = jobs, limits, device
+
+    def compute(
+        self, job: Job[Any], groups: Sequence[Sequence[Any]], deadline: float | None
+    ) -> Generator[Done, None, None]:
+        """The rows of each unit, as they are finished; every process ends with this generator.
+
+        Args:
+            job: that travels.
+            groups: of its units.
+            deadline: on time.monotonic, when no more cases are tried; None: no end.
+        """
+        told: queue.SimpleQueue[Done | BaseException | None] = queue.SimpleQueue()
+        stop = Stopped()
+
+        def compute(group: Sequence[Any]) -> None:
+            try:
+                for done in contained(job, group, self.limits, deadline, self.device, stop):
+                    told.put(done)
+                told.put(None)
+            except BaseException as error:
+                told.put(error)
+
+        pool = ThreadPoolExecutor(max(1, min(self.jobs, len(groups))), thread_name_prefix="attribcheck")
+        try:
+            for group in groups:
+                pool.submit(compute, group)
+            left = len(groups)
+            while left:
+                item = told.get()
+                if isinstance(item, BaseException):
+                    raise item
+                if item is None:
+                    left -= 1
+                else:
+                    yield item
+        finally:
+            stop.now()
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+class Stopped:
+    """Whether the work is to end at once; it ends the processes that compute."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._kills: dict[int, Callable[[], None]] = {}
+        self.asked = False
+
+    def now(self) -> None:
+        """End every process."""
+        with self._lock:
+            self.asked = True
+            kills = list(self._kills.values())
+        for kill in kills:
+            kill()
+
+    @contextlib.contextmanager
+    def ending(self, kill: Callable[[], None]) -> Iterator[None]:
+        """A context in which `now` calls this too."""
+        with self._lock:
+            self._kills[id(kill)] = kill
+        try:
+            if self.asked:
+                kill()
+            yield
+        finally:
+            with self._lock:
+                del self._kills[id(kill)]
+
+
+class CannotStart(Exception):
+    """Worker processes end before they begin with anything; the message says how."""
+
+
+def contained(
+    job: Job[Any], units: Sequence[Any], limits: Limits, deadline: float | None, device: str, stop: Stopped
+) -> Iterator[Done]:
+    """The units of a group in a process of its own, and in further ones after it where it dies.
+
+    What ends a process is charged to the unit in progress alone, and the units after it are computed by another process. One
+    that somebody killed, the system for want of memory perhaps, may have been no fault of the unit's: it is tried once more,
+    alone.
 
     Raises:
-        BrokenProcessPool: a worker died.
+        CannotStart: several processes one after the other did not come to a unit.
     """
-    before = set(multiprocessing.active_children())
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(jobs, mp_context=context, initializer=_begin, initargs=(start, given))
-    try:
-        for future in as_completed([pool.submit(compute, task) for task in tasks]):
-            yield future.result()
-        pool.shutdown()
-    except BaseException:
-        pool.shutdown(wait=False, cancel_futures=True)
-        for worker in set(multiprocessing.active_children()) - before:
-            worker.terminate()
-        raise
+    left, alone, idle = deque(units), False, 0
+    while left and not stop.asked:
+        ended = yield from _process(job, left, 1 if alone else len(left), limits, deadline, device, stop)
+        if stop.asked:
+            return
+        if ended is None:
+            alone, idle = False, 0
+        elif ended.unit is None:
+            idle += 1
+            if idle == _STARTS:
+                raise CannotStart(f"worker processes cannot be started: {ended.death.why}")
+        elif ended.killed and not alone:
+            left.remove(ended.unit)
+            left.appendleft(ended.unit)
+            alone = True
+        else:
+            left.remove(ended.unit)
+            yield ended.unit, job.lost(ended.unit, ended.death)
+            alone, idle = False, 0
 
 
-def _begin(start: Callable[..., None], given: tuple[Any, ...]) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that started this one
-    one_thread_each()
-    start(*given)
+@dataclass(frozen=True)
+class _Ended:
+    """A process that ended before its units did.
+
+    unit    that it was in the middle of; None: of none
+    killed  by somebody outside of it and of us
+    """
+
+    death: Death
+    unit: Any
+    killed: bool
+
+
+def _process(
+    job: Job[Any], left: deque[Any], count: int, limits: Limits, deadline: float | None, device: str, stop: Stopped
+) -> Generator[Done, None, _Ended | None]:
+    """The first units that are left, in one process; what is finished is taken out. How it ended, where it died."""
+    with tempfile.TemporaryDirectory(prefix="attribcheck-", ignore_cleanup_errors=True) as folder:
+        seconds = None if deadline is None else max(0.0, deadline - time.monotonic())
+        units = list(itertools.islice(left, count))
+        group = Group(job, units, limits, seconds, Path(folder))
+        context = _context(device)
+        hear, tell = context.Pipe(duplex=False)
+        process = context.Process(target=group, args=(tell,), daemon=False)  # type: ignore[attr-defined]
+        process.start()
+        tell.close()
+        kill = functools.partial(_kill, process)
+        in_progress, overdue = None, False
+        try:
+            with stop.ending(kill):
+                while True:
+                    ready = connection.wait([hear, process.sentinel], _LOOK)
+                    if hear in ready:
+                        try:
+                            word, *given = hear.recv()
+                        except (EOFError, OSError):
+                            break
+                        if word == END:
+                            return None
+                        if word == BEGIN:
+                            in_progress = units[given[0]]
+                        else:
+                            number, rows = given
+                            done = units[number]
+                            in_progress = None if in_progress is done else in_progress
+                            left.remove(done)
+                            yield done, rows
+                    elif process.sentinel in ready:  # (whatever it has started may hold the other end of the pipe)
+                        break
+                    elif _is_overdue(group.record, limits):
+                        overdue = True
+                        break
+        finally:
+            kill()
+            process.join()
+            hear.close()
+        return _ended(group, process.exitcode, in_progress, overdue)
+
+
+def _kill(process: BaseProcess) -> None:
+    """End a worker with everything that it has started."""
+    if process.pid is None:
+        return
+    if hasattr(os, "killpg"):
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)
+    with contextlib.suppress(OSError, ValueError):
+        process.kill()
+
+
+def _is_overdue(record: Path, limits: Limits) -> bool:
+    busy, since = is_busy(record)
+    return busy and time.time() - since > limits.timeout + _GRACE
+
+
+def _ended(group: Group, code: int | None, unit: Any, overdue: bool) -> _Ended:
+    """How a process ended: a watch that ran out, a signal, or an end that somebody asked for."""
+    entry, output = read_record(group.record), read_output(group.printed) or ""
+    ran_out = overdue or (entry.calling and code == 1 and "Timeout (" in output)
+    if ran_out:
+        why = f"did not return within {group.limits.timeout:g} s{_where(output)}"
+    elif code is not None and code < 0:
+        name = signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"
+        hint = " (out of memory, or by the method itself)" if name == "SIGKILL" else ""
+        why = f"the process was killed by {name}{hint}"
+    else:
+        why = f"ended the process, with exit code {code}"
+    death = Death(why, entry.about, entry.at, output or None)
+    return _Ended(death, unit, not ran_out and code == -getattr(signal, "SIGKILL", 9))
+
+
+def _where(output: str) -> str:
+    """The innermost line of Python that a watch saw, of a file that is neither ours nor a library's."""
+    frames = _FRAME.findall(output[output.rindex("Timeout (") :]) if "Timeout (" in output else []
+    own = [frame for frame in frames if not _is_known(frame[0])]
+    if not own:
+        return ""
+    file, line, function = own[0]
+    return f": {Path(file).name}, line {line} in {function}"
+
+
+def _is_known(file: str) -> bool:
+    root, path = Path(__file__).parent.parent, Path(file)
+    ours = path.is_relative_to(root) and not path.is_relative_to(root / "tests")
+    return ours or "site-packages" in path.parts or path.is_relative_to(sysconfig.get_path("stdlib"))
+
+
+# -- how processes are made ------------------------------------------------------------------------------------
+
+
+def _context(device: str) -> multiprocessing.context.BaseContext:
+    """Forks of a server that has imported everything; where there is none, and with CUDA, processes from nothing."""
+    if device == "cuda" or "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    return _server()
+
+
+@functools.cache
+def _server() -> multiprocessing.context.BaseContext:
+    """The fork server, started by a thread that stays: it would end with the one that starts it (see `die_with_parent`)."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([PRELOADED])
+    started = threading.Event()
+
+    def stay() -> None:
+        try:
+            ensure_running()
+        finally:
+            started.set()
+        threading.Event().wait()
+
+    threading.Thread(target=stay, name="attribcheck fork server", daemon=True).start()
+    started.wait()
+    return context

@@ -1,10 +1,11 @@
-"""What a run of the full-model checks tells while it goes on. No torch here."""
+"""What a run tells while it goes on. No torch here."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
-from ..results import Finding
+from ..results import Row
 
 
 class Watch:
@@ -15,14 +16,26 @@ class Watch:
 
     training = False
 
-    def preparing(self, subject: str) -> None:
-        """A subject is loaded, or trained."""
+    def preparing(self, what: str) -> None:
+        """Something is loaded, or trained."""
 
     def said(self, line: str) -> None:
         """There is something that a user should know."""
 
-    def begin(self, done: int, total: int) -> None:
-        """All is prepared; so many of the parts are finished already."""
+    def begin(self, done: int, total: int, noun: str) -> None:
+        """All is prepared; so many of the units, which are called so, are finished already."""
 
-    def done(self, done: int, total: int, findings: Sequence[Finding]) -> None:
-        """A part is finished: a check of one method on one model."""
+    def done(self, done: int, total: int, rows: Sequence[Row]) -> None:
+        """A unit is finished."""
+
+
+class Called(Watch):
+    """Calls a function after each unit, with (done, total, row)."""
+
+    def __init__(self, function: Callable[[int, int, Any], None]) -> None:
+        self.function = function
+
+    def done(self, done: int, total: int, rows: Sequence[Row]) -> None:
+        """A unit is finished."""
+        for row in rows:
+            self.function(done, total, row)

@@ -5,8 +5,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Mapping
 
-from ..axioms import suggestion
-from ..errors import UsageError
+from ..errors import UsageError, suggestion
 from .outcome import Check
 
 MODULES = {

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from ..axioms import suggestion
-from ..claims import Claim, Method
-from ..errors import UsageError
-from ..results import Finding
+from .. import verdict
+from ..claims import SANITY, Claim, Kind, Method
+from ..errors import UsageError, suggestion
+from ..results import Finding, Verdict
+from ..verdict import ANY, NOT_SHOWN, deciding
 from . import checks
 from .outcome import Check
-
-ANY = "any"
-_NOT_SHOWN = "the claimed failure could not be shown"
 
 
 def claims_of(method: Method, among: Mapping[str, Check] | None = None) -> tuple[Claim, ...]:
@@ -42,6 +40,23 @@ def claims_of(method: Method, among: Mapping[str, Check] | None = None) -> tuple
     return claims
 
 
+def must_be_known(methods: Iterable[Method]) -> None:
+    """Every check that the methods claim something of must exist; imports none of them.
+
+    Raises:
+        UsageError: no check is called that.
+    """
+    for method in methods:
+        for claim in method.claims:
+            if claim.check is not None:
+                try:
+                    checks.known(claim.check.partition("/")[0])
+                except UsageError as error:
+                    raise UsageError(
+                        f"{method.name} claims {claim.kind}({claim.axiom!r}, on={claim.on!r}): {error}"
+                    ) from error
+
+
 def _check_subject(on: str) -> None:
     """Raise UsageError where `on` names no model, or a named model with data that there is not."""
     from ..models import architectures, datasets
@@ -61,69 +76,33 @@ def judge(findings: Sequence[Finding], claims: Iterable[Claim]) -> None:
     that names the model. A general claim that a check holds speaks of each variant; a general claim that it fails, of some
     variant; where a finding has the bare name of the check, a claim on that name speaks of it alone.
 
-    A claim on "any" speaks of the models on which the check says something: where it says nothing, nothing was claimed. A
-    claim on a model that is named stays open there. In neither case does it pass.
+    Where a check says nothing, see `verdict`.
     """
     bare = {finding.check for finding in findings}
     claims = tuple(claims)
     some: dict[Claim, list[Finding]] = {}
     for finding in findings:
-        general = _name(finding) if _name(finding) not in bare else finding.check
-        claim = _deciding(finding, general, claims)
-        if claim is not None:
-            finding.claim, finding.reason, finding.source = claim.kind, claim.reason, claim.source
-        finding.verdict = _verdict(finding, claim)
-        if finding.verdict == "unclaimed":
-            finding.claim = finding.reason = finding.source = None
-        elif claim is not None and claim.kind == "fails" and claim.check != finding.check:
+        name = finding.check.partition("/")[0]
+        general = finding.check if name in bare else name
+        names = dict.fromkeys((f"{SANITY}/{general}", f"{SANITY}/{finding.check}"))
+        claim = deciding(claims, tuple(names), (ANY, finding.model, f"{finding.model}:{finding.data}"))
+        verdict.judge(finding, claim)
+        if claim is not None and finding.claim == Kind.FAILS and claim.check != finding.check:
             some.setdefault(claim, []).append(finding)
     for group in some.values():
         _some_variant(group)
 
 
-def _name(finding: Finding) -> str:
-    return finding.check.partition("/")[0]
-
-
-def _deciding(finding: Finding, general: str, claims: Iterable[Claim]) -> Claim | None:
-    """The most specific claim that speaks of a finding, by its own name or by the general one."""
-    subjects = (ANY, finding.model, f"{finding.model}:{finding.data}")
-    fitting = [claim for claim in claims if claim.check in (general, finding.check) and claim.on in subjects]
-    return max(fitting, key=lambda c: (c.check == finding.check, subjects.index(c.on)), default=None)
-
-
-def _verdict(finding: Finding, claim: Claim | None) -> str:
-    if finding.observed == "error":
-        return "error"
-    if claim is None:
-        return "unclaimed"
-    if finding.observed in ("not-applicable", "unsupported"):
-        if claim.on != ANY:
-            return "inconclusive"
-        _add_note(finding, f"the claim that it {claim.kind} speaks of models on which it can be checked")
-        return "unclaimed"
-    if finding.observed == "inconclusive":
-        return "inconclusive"
-    if finding.observed == ("holds" if claim.kind == "holds" else "violated"):
-        return "pass"
-    if claim.kind == "fails":
-        _add_note(finding, _NOT_SHOWN)
-    return "fail"
-
-
 def _some_variant(group: list[Finding]) -> None:
     """A claim that some variant fails: one that shows it is enough, and one that is open leaves it open."""
-    for kind in ("pass", "inconclusive"):
+    for kind in (Verdict.PASS, Verdict.INCONCLUSIVE):
         shown = [finding.check for finding in group if finding.verdict == kind]
         if shown:
             for finding in group:
-                if finding.verdict not in (kind, "error"):
-                    finding.verdict, finding.claim, finding.reason, finding.source = "unclaimed", None, None, None
-                    finding.note = None if finding.note == _NOT_SHOWN else finding.note
-                    what = "shown by" if kind == "pass" else "left open by"
-                    _add_note(finding, f"the claim that some variant fails is {what} {', '.join(shown)}")
+                if finding.verdict not in (kind, Verdict.ERROR):
+                    finding.verdict = Verdict.UNCLAIMED
+                    finding.claim = finding.reason = finding.source = None
+                    finding.note = (finding.note or "").removeprefix(NOT_SHOWN).removeprefix(": ") or None
+                    what = "shown by" if kind == Verdict.PASS else "left open by"
+                    finding.add_note(f"the claim that some variant fails is {what} {', '.join(shown)}")
             return
-
-
-def _add_note(finding: Finding, text: str) -> None:
-    finding.note = f"{finding.note}; {text}" if finding.note else text

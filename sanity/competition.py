@@ -53,10 +53,11 @@ from torch import nn
 from ..axioms.approximate_completeness import bias_relevance
 from ..methods.competition import survivors
 from ..models.subject import Subject
+from ..results import Observed
 from . import mixture
 from .all_labels import Maps, all_maps, base_of, exchangeable, purity, reinitialised, share_kept, thinned
 from .bootstrap import interval
-from .outcome import Check, NotApplicable, Outcome, judged
+from .outcome import Check, NotApplicable, Outcome, Rule
 from .similarity import spearman
 from .study import Study
 
@@ -68,6 +69,7 @@ PLACEBOS = 10
 
 _PAPER = "Gupta and Arora 2019"
 _SPEARMAN = "Spearman's correlation of |R| with the other network's map, after competition less before"
+_LESS_ALIKE = Rule(below=0.0)
 
 
 def run(study: Study) -> Iterator[Outcome]:
@@ -113,15 +115,13 @@ def _mean(study: Study, values: np.ndarray) -> list[float]:
 
 
 def _finding(
-    variant: str, study: Study, statistic: str, values: np.ndarray, limit: float, below: bool, figures: dict[str, Any]
+    variant: str, study: Study, statistic: str, values: np.ndarray, rule: Rule, figures: dict[str, Any]
 ) -> Outcome:
-    name, rule = f"competition/{variant}", f"{'below' if below else 'above'} {limit:g}"
+    name = f"competition/{variant}"
     if not len(values):
-        return Outcome(name, statistic, None, None, rule, "not-applicable", note="all maps are empty")
-    value, *bounds = _mean(study, values)
-    ends = (bounds[0], bounds[1])
-    observed = judged(ends, below=limit) if below else judged(ends, above=limit)
-    return Outcome(name, statistic, value, ends, rule, observed, {**figures, "samples": len(values)})
+        return Outcome(name, statistic, None, None, rule, note="all maps are empty", unjudged=Observed.NOT_APPLICABLE)
+    value, low, high = _mean(study, values)
+    return Outcome(name, statistic, value, (low, high), rule, {**figures, "samples": len(values)})
 
 
 def _against(variant: str, study: Study, subject: Subject, trained: Maps, other: Maps) -> Outcome:
@@ -153,7 +153,7 @@ def _against(variant: str, study: Study, subject: Subject, trained: Maps, other:
                 "before": _between_labels(trained.before), "after": _between_labels(trained.after)
             },
         }  # fmt: skip
-    found = _finding(variant, study, _SPEARMAN, after - before, 0.0, True, figures)
+    found = _finding(variant, study, _SPEARMAN, after - before, _LESS_ALIKE, figures)
     where = "Figures 5, 6, 8 to 10" if variant == "randomization" else "Figure 7"
     return replace(found, paper={"source": f"{_PAPER}, {where}", "value": "the input's structure disappears"})
 
@@ -161,13 +161,21 @@ def _against(variant: str, study: Study, subject: Subject, trained: Maps, other:
 def _data_randomization(study: Study, subject: Subject, trained: Maps, permuted: Subject | None) -> Outcome:
     if permuted is None:
         why = "there is no network trained on permuted labels, or its maps are beyond the rows of the scale"
-        return Outcome("competition/data-randomization", _SPEARMAN, None, None, "below 0", "not-applicable", note=why)
+        return Outcome(
+            "competition/data-randomization",
+            _SPEARMAN,
+            None,
+            None,
+            _LESS_ALIKE,
+            note=why,
+            unjudged=Observed.NOT_APPLICABLE,
+        )
     k, count = trained.before.shape[:2]
     found = _against("data-randomization", study, subject, trained, all_maps(study, [permuted.model], count, k))
     if permuted.accuracy >= permuted.needed or found.value is None:
         return found
     note = f"{found.observed}, but the other network has learnt {permuted.accuracy:.1%} of its permuted labels only"
-    return replace(found, observed="inconclusive", note=note)
+    return replace(found, unjudged=Observed.INCONCLUSIVE, note=note)
 
 
 def _between_labels(maps: np.ndarray) -> float:
@@ -193,7 +201,7 @@ def _kept(study: Study, trained: Maps, random: Maps) -> Outcome:
         "labels": k,
     }
     what = "share of features that the label keeps on a re-initialised network"
-    found = _finding("kept", study, what, shares["re-initialised"], (1 + expected) / 2, True, figures)
+    found = _finding("kept", study, what, shares["re-initialised"], Rule(below=(1 + expected) / 2), figures)
     return replace(found, paper={"source": f"{_PAPER}, section 4", "value": f"1/k = {1 / k:.3g}"})
 
 
@@ -216,7 +224,7 @@ def _evidence(study: Study, trained: Maps) -> Outcome:
         }
     differences = purity(after[told]) - purity(before[told])
     what = "sum R / sum |R| of the label's map, after competition less before"
-    return _finding("evidence", study, what, differences, 0.0, False, figures)
+    return _finding("evidence", study, what, differences, Rule(above=0.0), figures)
 
 
 def explained(values: np.ndarray, axis: int = 0) -> Any:
@@ -239,7 +247,7 @@ def _line(variant: str, study: Study, sums: np.ndarray, logits: np.ndarray, figu
     }
     return Outcome(
         f"competition/{variant}", "R^2 of a line with positive slope through the logit and sum R",
-        float(explained(moments)), bounds, "above 0.5", judged(bounds, above=0.5),
+        float(explained(moments)), bounds, Rule(above=0.5),
         {
             "alpha (slope)": float(slope),
             "intercept": float(intercept),
@@ -271,4 +279,5 @@ CHECK = Check(
     subject="mnist-cnn:digits",
     run=run,
     doc=__doc__ or "",
+    permutes=True,
 )  # fmt: skip

@@ -39,7 +39,7 @@ import torch
 from torch import Tensor
 
 from .double_precision import in_double
-from .outcome import Check, NotApplicable, Outcome, judged
+from .outcome import Check, NotApplicable, Outcome, Rule
 from .study import FEWEST_IMAGES, Study
 
 MOST_HALVINGS = 32
@@ -47,6 +47,7 @@ LAST = 10
 FEWEST_HALVINGS = LAST + 5
 ROUNDING = 1e-7
 LIMIT = 2.0**-5
+RULE = Rule(below=LIMIT)
 
 # Of the images that a scale asks for, one in so many begins a path: a path costs some fifty maps.
 _IMAGES_FOR_A_PATH = 4
@@ -184,7 +185,7 @@ def _finding(study: Study, seen: Descent, left: Tensor, told: Tensor) -> Outcome
     shown = {"source": "Ancona et al. 2019, Table 2", "value": "jumps at (2, 2) on max(x1, x2), from (0, 0)"}
     return Outcome(
         "continuity", f"share of the bend of the map that the last {LAST} halvings leave, the largest over the paths",
-        value, None, f"below {LIMIT:g}", judged((value, value), below=LIMIT), figures,
+        value, None, RULE, figures,
         paper=shown if study.method.name in _TABLE_2 else None,
     )  # fmt: skip
 

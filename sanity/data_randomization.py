@@ -23,6 +23,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
+from ..results import Observed
 from . import excess
 from .excess import compared, curves, explained, finding
 from .outcome import Check, NotApplicable, Outcome
@@ -50,7 +51,7 @@ def run(study: Study) -> Iterator[Outcome]:
     if permuted.accuracy < LEARNT:
         note = f"the permuted labels were learnt to {permuted.accuracy:.1%} only, and {LEARNT:.0%} are needed"
         note = f"{outcome.note}; {note}" if outcome.note else note
-        outcome = replace(outcome, observed="inconclusive", note=note)
+        outcome = replace(outcome, unjudged=Observed.INCONCLUSIVE, note=note)
     yield outcome
 
 
@@ -61,4 +62,5 @@ CHECK = Check(
     subject="mnist-cnn:digits",
     run=run,
     doc=f"{__doc__}\n{excess.__doc__}",
+    permutes=True,
 )

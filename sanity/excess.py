@@ -49,21 +49,21 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..axioms.trial import baseline_for
+from ..calling import baseline_for
 from ..methods.gradients import input_gradient
+from ..results import Observed
 from .bootstrap import interval
-from .outcome import Outcome, judged
+from .outcome import Outcome, Rule
 from .similarity import WINDOW, Array, normalised, spearman, spearman_of_hog, ssim
 from .study import Study
 
-LIMIT = 0.5
 ALIKE = 0.9
 _ONE_SIGN = 0.05
 # Images whose similarity is computed at once: what keeps the memory of their histograms small.
 _AT_ONCE = 16
 
 STATISTIC = "excess similarity of the maps (0: they differ as much as the functions do; 1: one map for both)"
-RULE = f"below {LIMIT:g}"
+RULE = Rule(below=0.5)
 
 
 @dataclass(frozen=True)
@@ -246,14 +246,15 @@ def finding(
     """
     left_out, kept = pairs[0].left_out, len(pairs[0].maps)
     told = [pair for pair in pairs if pair.functions is not None and mean(pair.functions[:, 1]) <= ALIKE]
-    value, span, observed, notes = None, None, "inconclusive", []
+    value, span, notes = None, None, []
+    unjudged: Observed | None = Observed.INCONCLUSIVE
     if left_out:
         notes.append(f"{left_out} of {left_out + kept} samples are left out: their map is 0 everywhere")
     if kept >= max(1, left_out) and told:
         rows = _rows(told)
         value, span = float(excess(rows)), interval(rows, study.scale.resamples, study.seed, excess)
-        observed = judged(span, below=LIMIT)
+        unjudged = None
     elif not told:
-        observed = "not-applicable"
+        unjudged = Observed.NOT_APPLICABLE
         notes.append(f"the derivatives of the functions are alike (above {ALIKE:g}), so maps may be")
-    return Outcome(check, STATISTIC, value, span, RULE, observed, figures, paper, "; ".join(notes) or None)
+    return Outcome(check, STATISTIC, value, span, RULE, figures, paper, "; ".join(notes) or None, unjudged)

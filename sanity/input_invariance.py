@@ -51,14 +51,15 @@ from ..errors import Unsupported, UsageError
 from ..methods.builtin import BUILTIN
 from ..methods.gradients import input_gradient
 from ..models.subject import Subject
+from ..results import Observed
 from . import input_invariance_paper as paper
 from .bootstrap import interval
 from .double_precision import in_double
-from .outcome import Check, NotApplicable, Outcome, judged
+from .outcome import Check, NotApplicable, Outcome, Rule
 from .shifts import CLIP, checkerboard, compensated, drawing, planted
 from .study import Study
 
-LIMIT = 1e-6
+RULE = Rule(below=1e-6)
 VARIANTS = ("constant", "checkerboard", "planted")
 
 _NO_TIES = 1e-3
@@ -223,15 +224,15 @@ def _similarities(maps: np.ndarray, picture: np.ndarray) -> np.ndarray:
 def _finding(study: Study, variant: str, found: np.ndarray, figures: dict[str, Any]) -> Outcome:
     bounds = interval(found, study.scale.resamples, study.seed)
     return Outcome(
-        f"input-invariance/{variant}", _STATISTIC, float(found.mean()), bounds, f"below {LIMIT:g}",
-        judged(bounds, below=LIMIT), figures, paper=paper.reported(variant, study.method.name),
+        f"input-invariance/{variant}", _STATISTIC, float(found.mean()), bounds, RULE,
+        figures, paper=paper.reported(variant, study.method.name),
     )  # fmt: skip
 
 
 def _refused(variant: str, reason: str) -> Outcome:
     return Outcome(
-        f"input-invariance/{variant}", _STATISTIC, None, None, f"below {LIMIT:g}", "not-applicable",
-        note=f"the method refuses the shifted input: {reason}",
+        f"input-invariance/{variant}", _STATISTIC, None, None, RULE,
+        note=f"the method refuses the shifted input: {reason}", unjudged=Observed.NOT_APPLICABLE,
     )  # fmt: skip
 
 

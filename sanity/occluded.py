@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..axioms.trial import baseline_for
+from ..calling import baseline_for
 from .study import Study
 
 ROWS = 64

@@ -16,13 +16,6 @@ from .outcome import Check
 from .study import SCALES, Scale
 from .units import Named, Unit
 
-_DATA = {
-    **dict.fromkeys(("mlp-3x1024", "mnist-mlp", "mnist-cnn"), "digits"),
-    "small-vgg": "scenes",
-    **dict.fromkeys(("imdb-mlp", "imdb-lstm"), "sentiment"),
-}
-"""The embedded data that a model is looked at on where --data names none."""
-
 
 @dataclass(frozen=True)
 class Options:
@@ -115,15 +108,15 @@ def subject_of(check: Check, options: Options) -> Named:
 
 def _model_and_data(model: str, data: str | None) -> Named:
     """A model with its data, which a named model may bring along: mnist-cnn, mnist-cnn:digits."""
-    head = re.split("[:(]", model)[0]
     if data is not None:
         return model, data
     from ..models import architectures, subjects
 
-    if head in architectures.ARCHITECTURES and ":" in model:
+    known = architectures.ARCHITECTURES.get(re.split("[:(]", model)[0])
+    if known is not None and ":" in model:
         return subjects.split(model)
     if ":" not in model:
-        architectures.architecture(model)
-        if head in _DATA:
-            return model, _DATA[head]
+        architectures.architecture(model)  # what is unknown is refused as such, before its data is asked for
+        if known is not None and known.data is not None:
+            return model, known.data
     raise UsageError(f"--model {model} needs --data: on which samples? known: {', '.join(subjects.SOURCES)}")

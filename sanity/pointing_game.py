@@ -36,11 +36,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..results import Observed
 from .bootstrap import interval
-from .outcome import Check, NotApplicable, Outcome, judged
+from .outcome import Check, NotApplicable, Outcome, Rule
 from .study import Study
 
 VARIANTS = ("pointing", "restricted")
+RULE = Rule(above=0.0)
 DIFFICULT = 0.25
 """A class that covers a smaller share of an image with other classes is difficult to point to (Zhang et al. 2018)."""
 
@@ -102,8 +104,8 @@ def run(study: Study) -> Iterator[Outcome]:
         yield _restricted(study, several)
     else:
         yield Outcome(
-            "pointing-game/restricted", _DROP, None, None, "above 0", "not-applicable",
-            note="no image has several classes with a mask",
+            "pointing-game/restricted", _DROP, None, None, RULE,
+            note="no image has several classes with a mask", unjudged=Observed.NOT_APPLICABLE,
         )  # fmt: skip
 
 
@@ -181,27 +183,26 @@ _ABOVE_CHANCE = "hit rate minus chance rate, mean over images' classes"
 _DROP = "hit rate of each class's own map minus hit rate of the top class's map, mean over images' classes"
 
 
-def _judged(study: Study, trials: Trials, values: np.ndarray) -> tuple[float, tuple[float, float], str]:
+def _mean(study: Study, trials: Trials, values: np.ndarray) -> tuple[float, tuple[float, float]]:
+    """The mean of a figure [T] over trials, with its interval."""
     rows = trials.per_image(values)
     bounds = interval(rows, study.scale.resamples, study.seed, mean_of_trials)
-    return float(mean_of_trials(rows, 0)), bounds, judged(bounds, above=0.0)
+    return float(mean_of_trials(rows, 0)), bounds
 
 
 def _pointing(study: Study, trials: Trials) -> Outcome:
-    value, bounds, observed = _judged(study, trials, trials.own - trials.share)
+    value, bounds = _mean(study, trials, trials.own - trials.share)
     several = trials.classes > 1
     figures = {
         **_rates(trials),
         "difficult": _rates(trials.of(several & (trials.share < DIFFICULT))),
         "several classes": _rates(trials.of(several)),
     }
-    return Outcome(
-        "pointing-game/pointing", _ABOVE_CHANCE, value, bounds, "above 0", observed, figures, _reported(study, 0)
-    )
+    return Outcome("pointing-game/pointing", _ABOVE_CHANCE, value, bounds, RULE, figures, _reported(study, 0))
 
 
 def _restricted(study: Study, trials: Trials) -> Outcome:
-    value, bounds, observed = _judged(study, trials, trials.own - trials.top)
+    value, bounds = _mean(study, trials, trials.own - trials.top)
     others = trials.of(~trials.on_top)
     figures: dict[str, Any] = {
         "hit rate, own maps": float(trials.own.mean()),
@@ -215,7 +216,7 @@ def _restricted(study: Study, trials: Trials) -> Outcome:
         figures["other classes, map of the top class"] = float(others.top.mean())
         if others.own.any():
             figures["share of the hits that needs the own map"] = float(1 - others.top.sum() / others.own.sum())
-    return Outcome("pointing-game/restricted", _DROP, value, bounds, "above 0", observed, figures, _reported(study, 1))
+    return Outcome("pointing-game/restricted", _DROP, value, bounds, RULE, figures, _reported(study, 1))
 
 
 def _rates(trials: Trials) -> dict[str, Any]:

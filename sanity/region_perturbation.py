@@ -39,13 +39,15 @@ import torch
 from torch import Tensor
 
 from ..models.subject import Subject
+from ..results import Observed
 from . import occluded
 from .bootstrap import interval
-from .outcome import Check, NotApplicable, Outcome, judged
+from .outcome import Check, NotApplicable, Outcome, Rule
 from .study import Study
 
 RANDOM_ORDERS = 2
 BLOCKS_ACROSS = 7
+RULE = Rule(above=0.0)
 
 _FIG_3C = "Ancona et al. 2018, Figure 3c"
 
@@ -88,8 +90,8 @@ def run(study: Study) -> Iterator[Outcome]:
     yield _finding(study, "region-perturbation", curves, at, pixels)
     if blocks is None:
         yield Outcome(
-            "region-perturbation/blocks", "area between the curves", None, None, "above 0", "not-applicable",
-            note="the samples are no images that fall into several blocks",
+            "region-perturbation/blocks", "area between the curves", None, None, RULE,
+            note="the samples are no images that fall into several blocks", unjudged=Observed.NOT_APPLICABLE,
         )  # fmt: skip
     else:
         yield _finding(study, "region-perturbation/blocks", both_orders(study, maps, at, blocks), at, blocks)
@@ -204,7 +206,7 @@ def _finding(study: Study, check: str, curves: Curves, at: Tensor, regions: Tens
     }
     return Outcome(
         check, "mean area between the curves, lowest first minus highest first (logits)", float(curves.areas.mean()),
-        bounds, "above 0", judged(bounds, above=0.0), figures,
+        bounds, RULE, figures,
         paper={"source": _FIG_3C, "value": "highest first: falls; lowest first: rises"},
     )  # fmt: skip
 
@@ -221,7 +223,7 @@ def _against_input(study: Study, curves: Curves, at: Tensor, regions: Tensor) ->
     bounds = interval(differences, study.scale.resamples, study.seed)
     return Outcome(
         "region-perturbation/input", f"mean area between the curves, less that of the control ({name}) (logits)",
-        float(differences.mean()), bounds, "above 0", judged(bounds, above=0.0),
+        float(differences.mean()), bounds, RULE,
         {
             "area": float(curves.areas.mean()),
             "control": name,

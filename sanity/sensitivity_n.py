@@ -44,9 +44,10 @@ from torch.nn import functional
 from ..models.subject import Subject
 from . import occluded
 from .bootstrap import interval
-from .outcome import Check, NotApplicable, Outcome, judged
+from .outcome import Check, NotApplicable, Outcome, Rule
 from .study import Study
 
+RULE = Rule(above=0.0, scope="for each control")
 PERFECT = 0.999
 """A control above this leaves no room for a better map."""
 
@@ -93,8 +94,7 @@ def run(study: Study) -> Iterator[Outcome]:
         statistic=f"mean over sizes and samples of the correlation, less that of the control ({control})",
         value=float(differences.mean()),
         interval=bounds,
-        rule="above 0 for each control",
-        observed=judged(bounds, above=0.0),
+        rule=RULE,
         figures={
             "subset sizes": list(removals[0].sizes),
             "correlation by size": _curve(found),

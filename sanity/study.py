@@ -11,10 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..axioms.trial import baseline_for
-from ..calling import kept_random_numbers, kept_settings, seed_all
+from .. import calling
+from ..calling import Stop, baseline_for, kept_random_numbers, kept_settings, seed_all
 from ..claims import Method
-from ..errors import MethodError, Unsupported, UsageError, first_line
+from ..errors import MethodError
 from ..models.subject import Subject
 from .outcome import NotApplicable
 
@@ -60,8 +60,8 @@ SCALES = {
 }
 
 
-class _TooMany(BaseException):
-    """More rows than are allowed; no Exception, so that no method takes it for one of its own."""
+class _TooMany(Stop):
+    """More rows than are allowed."""
 
 
 def _integrates(method: Method) -> bool:
@@ -173,19 +173,12 @@ class Study:
         options: dict[str, Any] = {"data": data} if method.data else {}
         if self.path is not None:
             options["steps"] = self.path
-        try:
-            with kept_settings(), kept_random_numbers(self.device):
-                seed_all(self.seed)
-                result = method.function(model, x.clone(), target.clone(), baseline, **options)
-        except (Unsupported, UsageError):
-            raise
-        except (Exception, SystemExit) as error:
-            raise MethodError(f"raised {type(error).__name__}: {first_line(error)}") from error
-        if not isinstance(result, Tensor) or result.shape != x.shape or result.layout != torch.strided:
-            raise MethodError(f"returned no dense attribution of shape {tuple(x.shape)}")
-        if not torch.isfinite(result).all():
+        with kept_settings(), kept_random_numbers(self.device):
+            seed_all(self.seed)
+            found = calling.call(method, model, x.clone(), target.clone(), baseline, options, about=self.subject.id)
+        if not torch.isfinite(found).all():
             raise MethodError("returned a map that is not finite")
-        return result.detach()
+        return found
 
     def logits(self, x: Tensor, model: nn.Module | None = None) -> Tensor:
         """The logits [B, C] at x [B, *shape], a batch of the scale at a time."""

@@ -1,10 +1,10 @@
-"""One check of one method on one model, here or in worker processes: findings out, whatever happens."""
+"""One check of one method on one model: findings out, whatever happens."""
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,7 @@ import torch
 from ..claims import Method
 from ..errors import MethodError, Unsupported, UsageError, first_line
 from ..models.subject import Subject
-from ..results import Finding
-from ..runner.processes import in_workers, one_thread
+from ..results import Finding, Observed
 from .outcome import Check, NotApplicable, Outcome
 from .study import Scale, Study
 
@@ -36,9 +35,6 @@ class Unit:
     def subject(self) -> Named:
         """The model and its data."""
         return self.model, self.data
-
-
-Done = tuple[Unit, list[Finding]]
 
 
 @dataclass
@@ -98,7 +94,7 @@ def findings(check: Check, study: Study, refused: Exception | None = None) -> li
         refused: why nothing can be found, where that is known.
     """
     found: dict[str, Finding] = {}
-    observed, why = "not-applicable", "the check makes no such finding on this model"
+    observed, why = Observed.NOT_APPLICABLE, "the check makes no such finding on this model"
     try:
         if refused is not None:
             raise refused
@@ -109,15 +105,23 @@ def findings(check: Check, study: Study, refused: Exception | None = None) -> li
     except NotApplicable as error:
         why = str(error)
     except Unsupported as error:
-        observed, why = "unsupported", first_line(error)
+        observed, why = Observed.UNSUPPORTED, first_line(error)
     except (MethodError, UsageError) as error:
-        observed, why = "error", str(error)
+        observed, why = Observed.ERROR, str(error)
     except Exception as error:
-        observed, why = "error", f"a defect of attribcheck, please report it: {_where(error)}"
+        observed, why = Observed.ERROR, f"a defect of attribcheck, please report it: {_where(error)}"
     for name in check.full_names:
         if name not in found:
             found[name] = Finding(name, *_names(study), observed=observed, note=why)
     return [found[name] for name in check.full_names]
+
+
+def lost(check: Check, unit: Unit, why: str) -> list[Finding]:
+    """The findings of a unit whose process died: errors, and why."""
+    return [
+        Finding(name, unit.model, unit.data, unit.method, observed=Observed.ERROR, note=why)
+        for name in check.full_names
+    ]
 
 
 def _names(study: Study) -> tuple[str, str, str]:
@@ -143,18 +147,19 @@ def _row(outcome: Outcome, study: Study) -> Finding:
         statistic=outcome.statistic,
         value=None if outcome.value is None else float(outcome.value),
         interval=None if outcome.interval is None else [float(end) for end in outcome.interval],
-        rule=outcome.rule,
+        rule=str(outcome.rule),
         paper=None if outcome.paper is None else plain(dict(outcome.paper)),
         observed=outcome.observed,
         figures=plain(dict(outcome.figures)),
         note=outcome.note,
+        limit=outcome.rule.limit,
     )  # fmt: skip
-    if subject.accuracy < subject.needed and row.observed in ("holds", "violated"):
+    if subject.accuracy < subject.needed and row.observed in (Observed.HOLDS, Observed.VIOLATED):
         weak = (
             f"{row.observed}, but the model classifies {subject.accuracy:.1%} of unseen samples correctly, and below "
             f"{subject.needed:.0%} the check says nothing"
         )
-        row.observed, row.note = "inconclusive", f"{row.note}; {weak}" if row.note else weak
+        row.observed, row.note = Observed.INCONCLUSIVE, f"{row.note}; {weak}" if row.note else weak
     return row
 
 
@@ -169,41 +174,3 @@ def plain(value: Any) -> Any:
     if isinstance(value, float):
         return float(f"{value:.6g}") if math.isfinite(value) else None
     return value
-
-
-# -- processes -----------------------------------------------------------------------------------------------
-
-
-def here(bench: Bench, units: Sequence[Unit]) -> Generator[Done, None, None]:
-    """The units one after the other, in this process."""
-    for unit in units:
-        with one_thread():
-            done = bench.compute(unit)
-        yield unit, done
-
-
-_BENCH: Bench | None = None
-
-
-def _start(make: Callable[[], Bench]) -> None:
-    global _BENCH
-    _BENCH = make()
-
-
-def _compute(unit: Unit) -> Done:
-    assert _BENCH is not None
-    return unit, _BENCH.compute(unit)
-
-
-def elsewhere(make: Callable[[], Bench], units: Sequence[Unit], jobs: int) -> Generator[Done, None, None]:
-    """The units as they are finished by worker processes, which end with this generator.
-
-    Neighbouring units are given out one at a time: most share what their check computes once for all methods.
-
-    Args:
-        make: makes the bench of a worker; picklable.
-
-    Raises:
-        BrokenProcessPool: a worker died.
-    """
-    return in_workers(_compute, units, jobs, _start, make)

@@ -7,33 +7,45 @@ examples of an ordinary run. The figures are written to POWER.md.
 from __future__ import annotations
 
 import argparse
-import functools
 import statistics
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
 from attribcheck import axioms
 from attribcheck.axioms.networks.spec import Network
 from attribcheck.axioms.search.falsify import WIDE_SHARE, Bench, Tally, search, tried
 from attribcheck.methods.registry import as_method
-from attribcheck.runner.processes import in_workers, one_thread_each
+from attribcheck.results import Row
+from attribcheck.runner.axioms import TIMEOUT
+from attribcheck.runner.job import Death
+from attribcheck.runner.journal import code_version
+from attribcheck.runner.running import Executor, run
+from attribcheck.runner.watch import Watch
+from attribcheck.tools.where import add_executor, executor_of
 
 from .mutants import MUTANTS, TEN, Mutant
 
 ALL = {**MUTANTS, **TEN}
 
 
-class Life(NamedTuple):
+@dataclass
+class Life(Row):
     """One claim of a mutant under one seed: the examples until it fell (None: it stood), and how it was drawn."""
 
     name: str
-    claim: str
+    cell: str
     seed: int
     examples: int | None
     layers: int | None = None
     features: int | None = None
+
+    @property
+    def id(self) -> str:
+        """The claim of the mutant."""
+        return f"{self.cell}[{self.name}]"
 
 
 def benches(mutant: Mutant) -> Iterator[tuple[str, Bench]]:
@@ -44,30 +56,69 @@ def benches(mutant: Mutant) -> Iterator[tuple[str, Bench]]:
         yield f"{full}[{family}]", Bench(axiom, variant or "", method, family, None)
 
 
-def _lives(names: tuple[str, ...], n: int, seed: int) -> list[Life]:
-    cells = [(name, claim, bench) for name in names for claim, bench in benches(ALL[name])]
-    cells.sort(key=lambda cell: cell[2].origin.key)  # cells that share their cases stand next to each other
-    found = []
-    for name, claim, bench in cells:
-        tally, n_wide = Tally(), n // WIDE_SHARE
-        sample = tried(bench, tally, False, n - n_wide, seed) or tried(bench, tally, True, n_wide, seed)
-        life = Life(name, claim, seed, None if sample is None else tally.examples)
-        if seed == 0 and sample is not None:
-            case = search(bench, n, seed).violated
-            if case is not None and isinstance(case.network, Network):
-                life = life._replace(layers=case.network.weighted_layers(), features=case.network.n_features)
-        found.append(life)
-    return found
+@dataclass(frozen=True)
+class PowerJob:
+    """Seeds as units: every claim of the mutants under one of them."""
+
+    names: tuple[str, ...]
+    n: int
+    seeds: int
+
+    noun = "seeds"
+    local = False
+
+    def units(self) -> Sequence[int]:
+        """The seeds."""
+        return range(self.seeds)
+
+    def groups(self, units: Sequence[int], size: int, apart: bool) -> list[list[int]]:
+        """Each by itself: cells share their cases within a seed."""
+        return [[unit] for unit in units]
+
+    def key(self, unit: int) -> Any:
+        """What the lives under a seed depend on."""
+        return ["power", self.names, self.n, unit, code_version("cpu")]
+
+    def compute(self, unit: int, deadline: float | None) -> list[Life]:
+        """The lives under a seed; witnesses are shrunk under the first one."""
+        cells = [(name, cell, bench) for name in self.names for cell, bench in benches(ALL[name])]
+        cells.sort(key=lambda each: each[2].origin.key)  # cells that share their cases stand next to each other
+        found = []
+        for name, cell, bench in cells:
+            tally, n_wide = Tally(), self.n // WIDE_SHARE
+            sample = tried(bench, tally, False, self.n - n_wide, unit) or tried(bench, tally, True, n_wide, unit)
+            life = Life(name, cell, unit, None if sample is None else tally.examples)
+            if unit == 0 and sample is not None:
+                case = search(bench, self.n, unit).violated
+                if case is not None and isinstance(case.network, Network):
+                    life.layers, life.features = case.network.weighted_layers(), case.network.n_features
+            found.append(life)
+        return found
+
+    def lost(self, unit: int, death: Death) -> list[Life]:
+        """A mutant must not end the process: that is no death that is measured here."""
+        raise RuntimeError(f"seed {unit}: {death.why}\n{death.output}")
+
+    def finished(self, rows: Sequence[Row]) -> bool:
+        """Always."""
+        return True
+
+    def judged(self, unit: int, rows: Sequence[Row]) -> Sequence[Row]:
+        """As they are: nothing is claimed."""
+        return rows
 
 
-def measure(names: tuple[str, ...], seeds: int, n: int, jobs: int) -> list[Life]:
-    """Every claim of the mutants under every seed; witnesses are shrunk under the first one."""
-    lives: list[Life] = []
-    compute = functools.partial(_lives, names, n)
-    for done, found in enumerate(in_workers(compute, range(seeds), jobs, one_thread_each), 1):
-        lives += found
-        print(f"{done}/{seeds} seeds done", file=sys.stderr, flush=True)
-    return sorted(lives, key=lambda life: life.seed)
+class _Told(Watch):
+    def done(self, done: int, total: int, rows: Sequence[Row]) -> None:
+        print(f"{done}/{total} seeds done", file=sys.stderr, flush=True)
+
+
+def measure(names: tuple[str, ...], seeds: int, n: int, executor: Executor) -> list[Life]:
+    """Every claim of the mutants under every seed."""
+    found = run(PowerJob(names, n, seeds), executor, watch=_Told())
+    if found.stopped:
+        raise SystemExit(found.stopped)
+    return [row for rows in found.rows.values() for row in rows if isinstance(row, Life)]
 
 
 def table(lives: list[Life], names: tuple[str, ...]) -> tuple[list[str], list[str]]:
@@ -84,7 +135,7 @@ def table(lives: list[Life], names: tuple[str, ...]) -> tuple[list[str], list[st
         layers, features = min(sizes, key=sum, default=("-", "-"))
         worst = max(dead) if len(dead) == len(first) else f"stands in {len(first) - len(dead)}"
         median = f"{statistics.median(dead):g}" if dead else "-"
-        claims = ", ".join(f"`{claim}`" for claim in dict.fromkeys(life.claim for life in own))
+        claims = ", ".join(f"`{claim}`" for claim in dict.fromkeys(life.cell for life in own))
         rows.append(f"| {name.replace('_', ' ')} | {claims} | {median} | {worst} | {layers} | {features} |")
     return rows, survivors
 
@@ -95,14 +146,14 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("mutants", nargs="*", help="names; all of them by default")
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("-n", "--max-examples", type=int, default=100)
-    parser.add_argument("-j", "--jobs", type=int, default=1)
+    add_executor(parser)
     parser.add_argument("--write", type=Path, help="the Markdown file for the figures")
     given = parser.parse_args(argv)
     names = tuple(given.mutants or ALL)
     unknown = [name for name in names if name not in ALL]
     if unknown:
         parser.error(f"unknown mutant {unknown[0]!r}; known: {', '.join(ALL)}")
-    lives = measure(names, given.seeds, given.max_examples, given.jobs)
+    lives = measure(names, given.seeds, given.max_examples, executor_of(given, TIMEOUT))
     text = report(lives, names, given.seeds, given.max_examples)
     print(text)
     if given.write is not None:

@@ -15,11 +15,15 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..axioms.search.cell import Options, prepared, run
-from ..axioms.search.plan import Cell
+from ..axioms.search.plan import Cell, Options
+from ..claims import Kind
 from ..errors import UsageError
 from ..reports.files import must_be_writable, write_text
-from ..results import Result
+from ..results import Observed, Result
+from ..runner.axioms import TIMEOUT, prepared, run
+from ..runner.lock import locked
+from ..runner.running import Executor
+from .where import add_executor, executor_of, where
 
 # Examples of a claim in one round: fewer reach all claims in a smaller budget, more spend less of it on preparing.
 PER_ROUND = 50
@@ -28,7 +32,7 @@ FIRST_SEED = 1_000_000
 
 
 def _holds(cell: Cell) -> bool:
-    return cell.claim is not None and cell.claim.kind == "holds"
+    return cell.claim is not None and cell.claim.kind == Kind.HOLDS
 
 
 @dataclass
@@ -121,10 +125,15 @@ def soak(
     jobs: int = 1,
     first_round: int = 0,
     per_round: int = PER_ROUND,
+    executor: Executor | None = None,
 ) -> Soak:
     """Run rounds until each claim has its examples or the budget (seconds) is spent; Ctrl-C ends them earlier.
 
     Writes soak.json to the directory after each round, and the witness of each alarm at once.
+
+    Args:
+        jobs: 1: in this process; more: so many worker processes; 0: one for each core.
+        executor: where cells are checked, instead of `jobs`.
 
     Raises:
         UsageError: no method has the name of a target; none of them claims that anything holds; the directory cannot be
@@ -141,7 +150,7 @@ def soak(
     def seen(done: int, total: int, result: Result) -> None:
         found.examples[result.id] += result.examples
         found.drawn.update(result.drawn)
-        if result.observed in ("violated", "error"):
+        if result.observed in (Observed.VIOLATED, Observed.ERROR):
             found.alarms.append(result)
             path = directory / f"alarm-{len(found.alarms)}.json"
             _write(path, result.witness or {"claim": result.id, "note": result.note})
@@ -150,8 +159,9 @@ def soak(
             print(f"\rround {number + 1}/{rounds}: {done}/{total} claims", end="", file=sys.stderr, flush=True)
 
     for number in range(first_round, rounds):
-        options = Options(targets, max_examples=per_round, seed=FIRST_SEED + number, deadline=start + budget)
-        found.stopped = run(options, None, jobs, seen, _holds).incomplete
+        left = max(0.0, start + budget - time.monotonic())
+        options = Options(targets, max_examples=per_round, seed=FIRST_SEED + number, max_time=left)
+        found.stopped = run(options, None, jobs, seen, _holds, executor=executor).incomplete
         found.seconds = time.monotonic() - start
         ended = found.stopped is not None or found.seconds > budget
         found.rounds += not ended
@@ -174,19 +184,21 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("targets", nargs="*", default=["builtin"], help="TARGETs; the built-in methods by default")
     parser.add_argument("-n", "--max-examples", type=int, default=10_000, help="examples for each claim")
     parser.add_argument("--budget", type=float, default=600.0, help="seconds after which no more cases are tried")
-    parser.add_argument("-j", "--jobs", type=int, default=1)
+    add_executor(parser)
     parser.add_argument("--per-round", type=int, default=PER_ROUND, help="examples for each claim in one round")
     parser.add_argument("--first-round", type=int, default=0, help="go on after a soak that ended before this round")
     parser.add_argument("--write", type=Path, help="the Markdown file for what was reached")
     parser.add_argument("--report-dir", type=Path, default=Path("attribcheck-report/soak"))
     given = parser.parse_args(argv)
     try:
-        found = soak(
-            tuple(given.targets), given.report_dir, given.max_examples, given.budget, given.jobs, given.first_round,
-            given.per_round,
-        )  # fmt: skip
+        must_be_writable(given.report_dir)
+        with locked(given.report_dir):
+            found = soak(
+                tuple(given.targets), given.report_dir, given.max_examples, given.budget, 1, given.first_round,
+                given.per_round, executor_of(given, TIMEOUT),
+            )  # fmt: skip
         if given.write is not None:
-            how = f"up to {given.max_examples} examples for each within {given.budget:g} s, in {given.jobs} processes"
+            how = f"up to {given.max_examples} examples for each within {given.budget:g} s, {where(given)}"
             write_text(given.write, found.page(how))
     except UsageError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -10,15 +10,16 @@ import argparse
 import json
 import sys
 
-from ..axioms.search.cell import Options, run
-from ..axioms.search.plan import Cell
+from ..axioms.search.plan import Cell, Options
+from ..claims import Kind
 from ..methods.naming import pinned_for
 from ..methods.registry import BUILTIN
-from ..results import Result
+from ..results import Observed, Result
+from ..runner.axioms import run
 
 
 def _unpinned(cell: Cell) -> bool:
-    return cell.claim is not None and cell.claim.kind == "fails" and cell.claim.witness is None
+    return cell.claim is not None and cell.claim.kind == Kind.FAILS and cell.claim.witness is None
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -32,14 +33,14 @@ def main(argv: list[str] | None = None) -> int:
     missing = []
 
     def write(done: int, total: int, result: Result) -> None:
-        found = result.observed == "violated" and result.witness is not None
+        found = result.observed == Observed.VIOLATED and result.witness is not None
         print(f"{done}/{total} {'found' if found else 'NOT FOUND':9} {result.id}", flush=True)
         if not found:
             missing.append(result.line())
             return
         claim = next(
             c for c in BUILTIN[result.method].claims
-            if c.kind == "fails" and c.on == result.family and c.axiom in (result.axiom, result.axiom.partition("/")[0])
+            if c.kind == Kind.FAILS and c.on == result.family and c.axiom in (result.axiom, result.axiom.partition("/")[0])
         )  # fmt: skip
         path = pinned_for(result.method, claim)
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from ...loading import LogitsOnly
 from .layers.kinds import form_of, is_module, kind_of
 from .spec import Layer, Network
 
@@ -47,21 +48,6 @@ class BuiltNetwork(nn.Module):
         if self.returns == "tuple":
             return logits, x
         return logits[:, 0] if self.returns == "single" else logits
-
-
-class LogitsOnly(nn.Module):
-    """A model that returns [B] or a tuple, as one that returns logits [B, C]."""
-
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map x [B, *shape] to logits [B, C]."""
-        output = self.model(x)
-        if isinstance(output, tuple | list):
-            output = output[0]
-        return output.unsqueeze(1) if output.dim() == 1 else output
 
 
 def build(network: Network, dtype: torch.dtype = torch.float64, device: str = "cpu") -> nn.Module:

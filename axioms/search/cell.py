@@ -1,192 +1,88 @@
-"""The runner: cells in, results out. It alone turns searches and replays into verdicts."""
+"""One cell, checked: its pinned witness evaluated again, or a search; and what a cell whose process died is told as."""
 
 from __future__ import annotations
 
-import multiprocessing
 import time
-from collections.abc import Callable, Generator, Sequence
-from contextlib import closing
-from dataclasses import dataclass, field
 from pathlib import Path
 
-import torch
-
-from ...claims import Method
+from ... import calling, verdict
+from ...claims import Kind
 from ...errors import Defect, MethodError, Unsupported, UsageError
-from ...methods.registry import resolve, unique
-from ...results import Report, Result
-from ...runner.processes import STOPS, in_workers, why
-from .. import user_model as given_models
+from ...reports.document import load_witness
+from ...results import Observed, Result
 from ..case import Case, GivenModel
 from ..tolerances import TOLERANCE
 from .falsify import ENOUGH, Bench, Tally, search
-from .plan import Cell, Selection, plan
-from .streams import Origin
+from .plan import Cell, Options
 from .witnesses import error_document, evaluate, filename, read_case, to_document
 
-
-@dataclass(frozen=True)
-class Options:
-    """What a run was asked for; plain data, so that workers can rebuild the same plan.
-
-    targets    TARGETs; empty where methods are given as objects
-    deadline   on time.monotonic's clock of this machine, or None
-    """
-
-    targets: tuple[str, ...] = ()
-    selection: Selection = field(default_factory=Selection)
-    max_examples: int = 100
-    seed: int = 0
-    device: str = "cpu"
-    model: str | None = None
-    data: str | None = None
-    deadline: float | None = None
+CUT_OFF = "cut off by --max-time"
 
 
-Progress = Callable[[int, int, Result], None]
-
-
-def run(
-    options: Options,
-    methods: Sequence[Method] | None = None,
-    jobs: int = 1,
-    progress: Progress | None = None,
-    wanted: Callable[[Cell], bool] = lambda cell: True,
-) -> Report:
-    """Check the selected claims.
-
-    An interruption ends the run with what was found until then; the report says so.
+def run_cell(cell: Cell, options: Options, given: GivenModel | None = None, deadline: float | None = None) -> Result:
+    """Check one cell: replay its pinned witness, or search; then the verdict.
 
     Args:
-        methods: the methods, where they are objects and not TARGETs (then in this process only).
-        jobs: worker processes; 0: one for each core.
-        progress: called after each cell with (done, total, result), in the order in which cells finish.
-        wanted: which of the planned cells to check.
-
-    Raises:
-        UsageError: see `plan` and `resolve`.
+        deadline: on time.monotonic's clock of this process, when no more cases are tried; None: no end.
     """
-    cells, given = prepared(options, methods)
-    chosen = [k for k, cell in enumerate(cells) if wanted(cell)]
-    jobs = min(jobs or multiprocessing.cpu_count(), max(1, len(chosen)))
-    tasks = _tasks(cells, chosen, jobs)
-    found: Generator[list[tuple[int, Result]], None, None]
-    if jobs > 1 and methods is None:
-        found = in_workers(_run_task, tasks, jobs, _start, options)
-    else:
-        found = ([(k, run_cell(cells[k], options, given))] for task in tasks for k in task)
-    results: dict[int, Result] = {}
-    incomplete = None
+    start, claim = time.perf_counter(), cell.claim
+    result = Result(cell.method.name, cell.label, cell.family, seed=options.seed)
+    untouched = calling.originals()
     try:
-        with closing(found):
-            for numbered in found:
-                for k, result in numbered:
-                    results[k] = result
-                    if progress is not None:
-                        progress(len(results), len(chosen), result)
-    except STOPS as stop:
-        incomplete = f"{why(stop)} after {len(results)} of {len(chosen)} claims"
-    done = [results[k] for k in chosen if k in results]
-    return Report(done, options.seed, options.max_examples, options.device, incomplete=incomplete)
-
-
-def prepared(options: Options, methods: Sequence[Method] | None = None) -> tuple[list[Cell], GivenModel | None]:
-    """The plan of a run, and the user's model where one is given.
-
-    Raises:
-        UsageError: see `plan` and `resolve`; no CUDA device where one is asked for.
-    """
-    if options.device == "cuda" and not torch.cuda.is_available():
-        raise UsageError("--device cuda: torch sees no CUDA device here; use --device cpu")
-    given = None
-    if options.model is not None:
-        given = given_models.load(options.model, options.data)
-    found = unique([m for target in options.targets for m in resolve(target)]) if methods is None else methods
-    return plan(found, options.selection, given is not None), given
-
-
-# -- workers -------------------------------------------------------------------------------------------------
-
-_WORKER: tuple[Options, list[Cell], GivenModel | None] | None = None
-
-
-def _start(options: Options) -> None:
-    global _WORKER
-    _WORKER = (options, *prepared(options))
-
-
-def _run_task(numbers: list[int]) -> list[tuple[int, Result]]:
-    assert _WORKER is not None
-    options, cells, given = _WORKER
-    return [(k, run_cell(cells[k], options, given)) for k in numbers]
-
-
-# So many cells one after the other save most of what drawing costs, and workers still end at about the same time.
-_TASK = 24
-
-
-def _tasks(cells: Sequence[Cell], chosen: Sequence[int], jobs: int) -> list[list[int]]:
-    """The numbers of the chosen cells, those next to each other that are tried on the same cases."""
-    groups: dict[tuple[str, ...], list[int]] = {}
-    for k in chosen:
-        cell = cells[k]
-        key = Origin.of(cell.axiom, cell.variants[0], cell.family, cell.method).key
-        groups.setdefault(key, []).append(k)
-    size = _TASK if jobs > 1 else len(cells)
-    return [group[start : start + size] for group in groups.values() for start in range(0, len(group), size)]
-
-
-# -- one cell ------------------------------------------------------------------------------------------------
-
-
-def run_cell(cell: Cell, options: Options, given: GivenModel | None = None) -> Result:
-    """Check one cell: replay its pinned witness, or search; then the verdict."""
-    start = time.perf_counter()
-    claim, method = cell.claim, cell.method
-    seed = options.seed
-    result = Result(
-        method=method.name,
-        axiom=cell.label,
-        family=cell.family,
-        claim=claim.kind if claim else None,
-        reason=claim.reason if claim else None,
-        source=claim.source if claim else None,
-        seed=seed,
-    )
-    try:
-        if claim is not None and claim.witness is not None:
-            _replay_pinned(cell, options, given, result)
-        else:
-            for variant in cell.variants:
-                _search(cell, variant, options, given, seed, result)
-                if result.observed in ("violated", "error") or result.note:
-                    break
+        with calling.kept_random_numbers(options.device):
+            calling.seed_all(options.seed)  # whatever was computed before in this process
+            if claim is not None and claim.witness is not None:
+                _replay_pinned(cell, options, given, result)
+            else:
+                for variant in cell.variants:
+                    calling.working_on(cell.axiom.full(variant))
+                    _search(cell, variant, options, given, deadline, result)
+                    if result.observed in (Observed.VIOLATED, Observed.ERROR) or result.note:
+                        break
+                if (result.observed, claim and claim.kind, result.note) == (Observed.HOLDS, Kind.FAILS, None):
+                    result.note = "no counterexample among the cases drawn"
     except Defect as error:
-        result.observed, result.note = "error", f"a defect of attribcheck, please report it: {error}"
+        result.observed, result.note = Observed.ERROR, _defect(error, untouched)
     except UsageError as error:  # a pinned witness that is not there, an option out of range: of this cell alone
-        result.observed, result.note = "error", str(error)
-    result.verdict = _verdict(result)
+        result.observed, result.note = Observed.ERROR, str(error)
+    verdict.judge(result, claim)
     result.seconds = round(time.perf_counter() - start, 3)
     return result
 
 
-def _verdict(result: Result) -> str:
-    if result.observed == "error":
-        return "error"
-    if result.claim is None:
-        return "unclaimed"
-    if result.observed in ("inconclusive", "unsupported", "not-applicable"):
-        return "inconclusive"
-    shown = "holds" if result.claim == "holds" else "violated"
-    if result.observed != shown and result.claim == "fails" and not result.note:
-        result.note = "the claimed failure could not be shown: no counterexample among the cases drawn"
-    return "pass" if result.observed == shown else "fail"
+def _defect(error: Defect, untouched: calling.Originals) -> str:
+    """Whose fault it is that a precheck of attribcheck's own fails."""
+    replaced = untouched.replaced()
+    if replaced:
+        return f"replaced {', '.join(replaced)} in the whole process and did not put it back"
+    return f"a defect of attribcheck, please report it: {error}"
 
 
-def _search(cell: Cell, variant: str, options: Options, given: GivenModel | None, seed: int, result: Result) -> None:
+def lost(cell: Cell, options: Options, given: GivenModel | None, why: str, at: str | None, case: object) -> Result:
+    """The result of a cell whose process died, or was ended since a call did not return.
+
+    Args:
+        why: in one line.
+        at: the axiom's variant that was looked at, "name/variant"; None where that is not known.
+        case: the case on which the method was called last; anything else where that is not known.
+    """
+    result = Result(cell.method.name, cell.label, cell.family, seed=options.seed, examples=1)
+    result.observed, result.note = Observed.ERROR, why
+    variants = [variant for variant in cell.variants if cell.axiom.full(variant) == at]
+    if variants and isinstance(case, Case):
+        result.axiom = cell.axiom.full(variants[0])
+        result.witness = error_document(cell.axiom, variants[0], cell.method, cell.family, case, why)
+        result.witness_file = _witness_file(result)
+    verdict.judge(result, cell.claim)
+    return result
+
+
+def _search(
+    cell: Cell, variant: str, options: Options, given: GivenModel | None, deadline: float | None, result: Result
+) -> None:
     tol = cell.claim.tol if cell.claim else None
-    bench = Bench(cell.axiom, variant, cell.method, cell.family, tol, options.device, given, options.deadline)
-    tally = search(bench, options.max_examples, seed)
+    bench = Bench(cell.axiom, variant, cell.method, cell.family, tol, options.device, given, deadline)
+    tally = search(bench, options.max_examples, options.seed)
     result.examples += tally.examples
     result.discarded += tally.discarded
     result.unsupported += tally.unsupported
@@ -196,42 +92,43 @@ def _search(cell: Cell, variant: str, options: Options, given: GivenModel | None
             result.drawn[name] = result.drawn.get(name, 0) + count
     result.worst = _worst(tally, tol)
     if tally.error is not None:
-        result.observed, result.note = "error", tally.error
+        result.observed, result.note = Observed.ERROR, tally.error
         if tally.violated is not None:
             _show_error(cell, variant, options, given, tally.violated, result)
     elif tally.flaky:
-        result.observed = "inconclusive"
+        result.observed = Observed.INCONCLUSIVE
         result.note = _FLAKY
     elif tally.violated is not None:
-        result.observed = "violated"
+        result.observed = Observed.VIOLATED
         result.axiom = cell.axiom.full(variant)
         try:
             result.witness = to_document(
                 cell.axiom, variant, cell.method, cell.family, tally.violated, tol, options.device, given
             )
         except (MethodError, Unsupported) as error:
-            result.observed, result.note = "inconclusive", f"the counterexample could not be evaluated again: {error}"
+            result.observed = Observed.INCONCLUSIVE
+            result.note = f"the counterexample could not be evaluated again: {error}"
             return
         figures = result.witness["figures"]
         if figures["residual"] is not None and figures["residual"] <= figures["tolerance"]:
-            result.observed, result.note, result.witness = "inconclusive", _FLAKY, None
+            result.observed, result.note, result.witness = Observed.INCONCLUSIVE, _FLAKY, None
             return
         result.witness_file = _witness_file(result)
         if not tally.nonfinite:
             tally.saw(figures["residual"], figures["tolerance"])
             result.worst = _worst(tally, tol)
     elif tally.cut:
-        result.observed, result.note = "inconclusive", "cut off by --max-time"
+        result.observed, result.note = Observed.INCONCLUSIVE, CUT_OFF
     elif tally.examples == 0 and tally.unsupported:
-        result.observed, result.note = "unsupported", "the method refused every network that was drawn"
+        result.observed, result.note = Observed.UNSUPPORTED, "the method refused every network that was drawn"
     elif tally.examples - tally.vacuous < ENOUGH * options.max_examples:
-        result.observed = "inconclusive"
+        result.observed = Observed.INCONCLUSIVE
         result.note = (
             f"only {tally.examples - tally.vacuous} of {options.max_examples} cases were valid and said something"
             f" ({tally.discarded} discarded, {tally.unsupported} refused, {tally.vacuous} vacuous)"
         )
     else:
-        result.observed = "holds"
+        result.observed = Observed.HOLDS
         if tol is not None and tally.residual is not None and tally.residual <= TOLERANCE["float64"]:
             result.note = f"the claim is weaker than what was seen: it holds without the stated tolerance {tol:g}"
 
@@ -269,8 +166,6 @@ def _show_error(
 
 def _replay_pinned(cell: Cell, options: Options, given: GivenModel | None, result: Result) -> None:
     """Evaluate the pinned witness of a claimed failure: deterministic, and no search."""
-    from ...reports.document import load_witness
-
     assert cell.claim is not None and cell.claim.witness is not None
     document = load_witness(Path(cell.claim.witness))
     axiom, variant, case = read_case(document)
@@ -279,11 +174,11 @@ def _replay_pinned(cell: Cell, options: Options, given: GivenModel | None, resul
     try:
         judgement, _, _ = evaluate(axiom, variant, cell.method, case, cell.claim.tol, options.device, given)
     except Unsupported:
-        result.observed, result.unsupported = "unsupported", 1
+        result.observed, result.unsupported = Observed.UNSUPPORTED, 1
         result.note = "the method refuses the network of the pinned witness"
         return
     except MethodError as error:
-        result.observed, result.note = "error", f"on the pinned witness: {error}"
+        result.observed, result.note = Observed.ERROR, f"on the pinned witness: {error}"
         return
     result.examples, result.axiom = 1, axiom.full(variant)
     result.worst = {
@@ -292,8 +187,8 @@ def _replay_pinned(cell: Cell, options: Options, given: GivenModel | None, resul
         **({"nonfinite": True} if judgement.residual is None else {}),
     }
     if not judgement.violated:
-        result.observed, result.note = "holds", "the pinned witness is stale: it no longer shows the failure"
+        result.observed, result.note = Observed.HOLDS, "the pinned witness is stale: it no longer shows the failure"
         return
-    result.observed, result.note = "violated", "shown by the pinned witness"
+    result.observed, result.note = Observed.VIOLATED, "shown by the pinned witness"
     result.witness = to_document(axiom, variant, cell.method, cell.family, case, cell.claim.tol, options.device, given)
     result.witness_file = _witness_file(result)

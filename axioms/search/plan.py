@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 
 from ... import axioms
-from ...claims import Claim, Method
+from ...claims import Claim, Kind, Method
 from ...errors import UsageError
-from ...sanity import checks
+from ...verdict import deciding
 from ..axiom import Axiom
 from ..networks.families import ANY, MODEL, SUMMARIES
 
@@ -32,6 +32,26 @@ class Cell:
     def id(self) -> str:
         """The name of the cell in pytest: axiom/variant[method-family]."""
         return f"{self.label}[{self.method.short}-{self.family}]"
+
+    @property
+    def named(self) -> NamedCell:
+        """The cell by names."""
+        return NamedCell(self.method.name, self.axiom.name, self.variants, self.family, self.claim)
+
+
+@dataclass(frozen=True)
+class NamedCell:
+    """A cell as plain data, from which any process makes it again; the unit of a run."""
+
+    method: str
+    axiom: str
+    variants: tuple[str, ...]
+    family: str
+    claim: Claim | None = None
+
+    def of(self, method: Method) -> Cell:
+        """The cell of the method that has that name."""
+        return Cell(method, axioms.AXIOMS[self.axiom], self.variants, self.family, self.claim)
 
 
 @dataclass(frozen=True)
@@ -57,6 +77,35 @@ class Selection:
             and not names & set(self.excluded)
             and (not self.families or family in self.families or family.partition("(")[0] in self.families)
         )
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a run of axioms was asked for; plain data, so that workers can rebuild what they need.
+
+    targets       TARGETs; empty where methods are given as objects
+    max_examples  cases for each claim
+    model, data   the user's network and inputs, by name
+    max_time      seconds after which no more cases are tried; None: no end
+
+    Raises:
+        UsageError: fewer than one example, or a number that is none.
+    """
+
+    targets: tuple[str, ...] = ()
+    selection: Selection = field(default_factory=Selection)
+    max_examples: int = 100
+    seed: int = 0
+    device: str = "cpu"
+    model: str | None = None
+    data: str | None = None
+    max_time: float | None = None
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.max_examples, int) or isinstance(self.max_examples, bool) or self.max_examples < 1:
+            raise UsageError(f"max_examples must be a whole number of at least 1, not {self.max_examples!r}")
+        if not isinstance(self.seed, int) or isinstance(self.seed, bool) or self.seed < 0:
+            raise UsageError(f"seed must be a whole number of at least 0, not {self.seed!r}")
 
 
 def plan(methods: Sequence[Method], selection: Selection, has_model: bool = False) -> list[Cell]:
@@ -112,49 +161,43 @@ def _cells_of(method: Method, selection: Selection, has_model: bool) -> list[Cel
 
 
 def _claimed(method: Method, has_model: bool) -> list[Cell]:
-    """One cell for each claim and variant; the more specific claim wins over the general one."""
-    known: set[tuple[str, ...]] = set()  # (axiom, family) of general claims, (axiom, variant, family) of specific ones
-    order: list[tuple[Axiom, str | None, str, Claim]] = []
-    for claim in method.claims:
-        if claim.check is not None:
-            _checked(method, claim)
-            continue
-        axiom, variant = _found(method, claim)
+    """One cell for each claim and variant; the more specific claim decides, see `verdict.deciding`."""
+    claims = [claim for claim in method.claims if claim.check is None]
+    found = [(claim, *_found(method, claim)) for claim in claims]
+    _must_differ(method, [(axiom, variant, claim.on) for claim, axiom, variant in found])
+    cells = []
+    for claim, axiom, variant in found:
         families = [claim.on] if claim.on != MODEL or has_model else []
         if claim.on == ANY and has_model and axiom.model:
             families.append(MODEL)
         for family in families:
-            whole = variant is None and "" not in axiom.variants
-            key: tuple[str, ...] = (axiom.name, family) if whole else (axiom.name, variant or "", family)
-            if key in known:
-                if MODEL in (family, claim.on) and family != claim.on:
-                    continue  # an explicit claim on the model stands before the one that "any" lends it
-                raise UsageError(f"{method.name}: two claims on {claim.axiom!r} for the family {family!r}")
-            known.add(key)
-            order.append((axiom, variant, family, claim))
-    cells = []
-    for axiom, variant, family, claim in order:
-        if variant is not None or "" in axiom.variants:
-            cells.append(Cell(method, axiom, (variant or "",), family, claim))
-            continue
-        options = [
-            v
-            for v in (axiom.default if axiom.default and claim.kind == "holds" else axiom.variants)
-            if axioms.applies(axiom, v, family) and (axiom.name, v, family) not in known
-        ]
-        if claim.kind == "fails":
-            cells += [Cell(method, axiom, tuple(options), family, claim)] if options else []
-        else:
-            cells += [Cell(method, axiom, (v,), family, claim) for v in options]
+            places = (ANY, MODEL) if family == MODEL else (family,)
+            options = [
+                each
+                for each in ((variant or "",) if variant or "" in axiom.variants else _meant(axiom, claim))
+                if deciding(claims, (axiom.name, axiom.full(each)), places) is claim
+                and (variant is not None or axioms.applies(axiom, each, family))
+            ]
+            if claim.kind == Kind.FAILS:
+                cells += [Cell(method, axiom, tuple(options), family, claim)] if options else []
+            else:
+                cells += [Cell(method, axiom, (each,), family, claim) for each in options]
     return cells
 
 
-def _checked(method: Method, claim: Claim) -> None:
-    """A full-model check must have the name; whether the claim makes sense is looked at by those who import the checks."""
-    try:
-        checks.known((claim.check or "").partition("/")[0])
-    except UsageError as error:
-        raise UsageError(f"{method.name} claims {claim.kind}({claim.axiom!r}, on={claim.on!r}): {error}") from error
+def _meant(axiom: Axiom, claim: Claim) -> Iterable[str]:
+    """The variants that a claim on an axiom as a whole speaks of."""
+    return axiom.default if axiom.default and claim.kind == Kind.HOLDS else axiom.variants
+
+
+def _must_differ(method: Method, said: Sequence[tuple[Axiom, str | None, str]]) -> None:
+    known = set()
+    for axiom, variant, family in said:
+        key = (axiom.name, variant, family)
+        if key in known:
+            name = axiom.full(variant or "")
+            raise UsageError(f"{method.name}: two claims on {name!r} for the family {family!r}")
+        known.add(key)
 
 
 def _found(method: Method, claim: Claim) -> tuple[Axiom, str | None]:
@@ -164,7 +207,7 @@ def _found(method: Method, claim: Claim) -> tuple[Axiom, str | None]:
         axioms.check_family(claim.on)
     except UsageError as error:
         raise UsageError(f"{method.name} claims {claim.kind}({claim.axiom!r}, on={claim.on!r}): {error}") from error
-    if claim.kind == "holds" and variant in axiom.fails_only:
+    if claim.kind == Kind.HOLDS and variant in axiom.fails_only:
         raise UsageError(
             f"{method.name} claims holds({claim.axiom!r}, on={claim.on!r}): it can only be claimed to fail"
         )

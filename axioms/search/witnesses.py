@@ -11,6 +11,7 @@ from ... import axioms
 from ...claims import Method
 from ...errors import UsageError
 from ...methods.naming import file_name
+from ...results import SCHEMA_VERSION
 from ..axiom import Axiom
 from ..case import Case, GivenModel
 from ..comparison import Comparison
@@ -19,8 +20,6 @@ from ..networks.spec import Network
 from ..script import script
 from ..tolerances import Judgement, judge
 from ..trial import Trial
-
-SCHEMA_VERSION = 1
 
 
 def evaluate(

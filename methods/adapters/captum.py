@@ -18,9 +18,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ...axioms import suggestion
 from ...claims import Method
-from ...errors import Unsupported, UsageError
+from ...errors import Unsupported, UsageError, suggestion
 from .captum_claims import CLAIMS
 
 # They draw random numbers; the runner seeds torch before each call.

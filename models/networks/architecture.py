@@ -26,6 +26,7 @@ class Architecture:
     smallest     the least height and width of an image
     ignored      the beginnings of names of weights in files that the network does not use
     options      what the factory is called with besides
+    data         the embedded data set that it is looked at on where none is named; None: one must be named
     """
 
     name: str
@@ -38,3 +39,4 @@ class Architecture:
     smallest: int = 1
     ignored: tuple[str, ...] = ()
     options: dict[str, Any] = field(default_factory=dict)
+    data: str | None = None

@@ -13,12 +13,12 @@ import pytest
 from attribcheck import axioms
 from attribcheck.axioms.case import Case
 from attribcheck.axioms.search import replay as replaying
-from attribcheck.axioms.search.cell import Options, run_cell
 from attribcheck.axioms.search.plan import Cell
 from attribcheck.claims import Method
 from attribcheck.errors import UsageError
 from attribcheck.methods.registry import resolve
 from attribcheck.reports import validate_witness
+from attribcheck.runner import Options, run_cell
 
 from ..support.scripts import Interpreter
 

@@ -15,6 +15,7 @@ from attribcheck.cli.commands import cli
 from attribcheck.errors import UsageError
 from attribcheck.reports import load_results
 from attribcheck.runner import checks as running
+from attribcheck.runner.here import Here
 from attribcheck.sanity import checks
 from click.testing import CliRunner, Result
 
@@ -34,6 +35,9 @@ def fakes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     monkeypatch.setattr(
         running, "load_subject", lambda options, model, data, progress=False: fake_checks.load(model, data)
     )
+    monkeypatch.setattr(
+        "attribcheck.runner.running.executor", lambda *given: Here()
+    )  # (fakes are of this process alone)
     yield fake_checks
     sys.modules.pop("fake_checks", None)
 
@@ -149,7 +153,7 @@ def test_an_interrupted_run_is_reported_and_resumed(tmp_path: Path) -> None:
     assert "The run was stopped: interrupted after 1 of 4 parts" in (folder / "report.html").read_text()
     assert "The run was stopped: interrupted after 1 of 4 parts" in (folder / "report.md").read_text()
     again = sanity("fake_checks:zero", "--resume", "--report", "json")
-    assert again.stderr.startswith("1 of 2 parts are taken from attribcheck-report/sanity-progress.jsonl\n")
+    assert again.stderr.startswith("1 of 2 parts are taken from attribcheck-report/progress.jsonl\n")
     assert "incomplete" not in json.loads((folder / "results.json").read_text())
 
 

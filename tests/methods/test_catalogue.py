@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 from attribcheck import methods as methods_package
-from attribcheck.axioms.search.cell import Options, run_cell
 from attribcheck.axioms.search.plan import Selection, plan
 from attribcheck.cli.catalogue import explain
 from attribcheck.errors import UsageError
@@ -14,6 +13,7 @@ from attribcheck.methods import registry
 from attribcheck.methods.builtin import BUILTIN, WRAPPERS
 from attribcheck.methods.naming import WITNESSES, pinned_for
 from attribcheck.reports.document import load_witness
+from attribcheck.runner import Options, run_cell
 
 FILES = sorted(Path(methods_package.__path__[0]).rglob("*.py"))
 

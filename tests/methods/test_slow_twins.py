@@ -16,7 +16,7 @@ from attribcheck.axioms.networks.families import FAMILIES
 from attribcheck.axioms.networks.kinks import on_kink, segment_in_kink
 from attribcheck.axioms.networks.sources import Small, Wide
 from attribcheck.axioms.networks.spec import Network
-from attribcheck.axioms.trial import baseline_for
+from attribcheck.calling import baseline_for
 from attribcheck.claims import Method
 from attribcheck.errors import Unsupported
 from attribcheck.methods.registry import BUILTIN

@@ -14,8 +14,8 @@ import pytest
 import torch
 from attribcheck.errors import UsageError
 from attribcheck.models import checkpoints, subjects, training
-from attribcheck.models.architectures import ARCHITECTURES, architecture
-from attribcheck.models.datasets import SOURCES, dataset
+from attribcheck.models.architectures import ARCHITECTURES, architecture, fitting
+from attribcheck.models.datasets import SOURCES, Asked, dataset
 from attribcheck.models.preparation import Preparation
 from attribcheck.models.samples import Dataset, Samples
 from attribcheck.models.subject import Subject
@@ -143,6 +143,17 @@ def test_of_texts_each_network_has_its_own_embedding() -> None:
     assert torch.equal((other.x == 0).all(2), (found.x == 0).all(2))  # the same words are missing
 
 
+def test_the_usual_data_of_an_architecture_is_embedded_and_fits() -> None:
+    usual = {name: found.data for name, found in ARCHITECTURES.items() if found.data is not None}
+    assert usual == {
+        "mlp-3x1024": "digits", "mnist-mlp": "digits", "mnist-cnn": "digits", "small-vgg": "scenes",
+        "imdb-mlp": "sentiment", "imdb-lstm": "sentiment",
+    }  # fmt: skip
+    for name, data in usual.items():
+        assert not SOURCES[data].files
+        fitting(ARCHITECTURES[name], dataset(data, Asked(quick=True)))
+
+
 def test_names() -> None:
     assert split("mnist-cnn:digits") == ("mnist-cnn", "digits")
     assert split("mnist-cnn", "digits") == ("mnist-cnn", "digits")
@@ -167,7 +178,7 @@ def test_names() -> None:
         ("mnist-cnn:given:batch", {}, "needs --weights FILE"),
         ("given:factory:digits", {"weights": "no.pt"}, "--weights is for named models"),
         ("given:nothing:digits", {}, "has no 'nothing'"),
-        ("given:batch:digits", {}, "gives tuple, expected an nn.Module"),
+        ("given:batch:digits", {}, "returned tuple, expected an nn.Module"),
         ("given:factory:scenes", {}, "does not take samples of shape"),
         ("given:five:digits", {}, "--model given:five has 5 classes, --data digits has 10"),
         ("given:factory:sentiment", {}, "has the parts .embedding and .behind"),

@@ -75,6 +75,11 @@ MALFORMED = {
     "results that are no list": (_set("results", {}), "results"),
     "sanity with an unknown verdict": (_set("sanity", 0, "verdict", "ok"), "sanity[0].verdict"),
     "sanity with half an interval": (_set("sanity", 0, "interval", [1.0]), "sanity[0].interval"),
+    "a limit in words": (_set("sanity", 0, "limit", "below 0.5"), "sanity[0].limit"),
+    "a limit that is no number": (_set("sanity", 0, "limit", {"below": "0.5"}), "sanity[0].limit.below"),
+    "a limit on no side": (_set("sanity", 0, "limit", {}), "sanity[0].limit"),
+    "limits on both sides": (_set("sanity", 0, "limit", {"below": 0.5, "above": 0.1}), "sanity[0].limit"),
+    "a limit on an unknown side": (_set("sanity", 0, "limit", {"near": 0.5}), "sanity[0].limit"),
     "sanity that passed without a claim": (_set("sanity", 0, "claim", None), "sanity[0].claim"),
     "sanity that holds and was claimed to fail": (_set("sanity", 0, "observed", "holds"), "sanity[0].observed"),
     "sanity that was claimed and filed as unclaimed": (_set("sanity", 2, "claim", "holds"), "sanity[2].claim"),
@@ -118,6 +123,14 @@ def test_sanity_as_the_interface_has_it_is_accepted(document: dict[str, Any]) ->
         for key in ("claim", "reason", "source", "seconds"):
             entry.pop(key, None)
     del document["subjects"]
+    validate_results(document)
+
+
+@pytest.mark.parametrize("limit", [{"below": 0.5}, {"above": 0}, {"above": -1e-6}, None])
+def test_a_limit_is_accepted(document: dict[str, Any], limit: dict[str, float] | None) -> None:
+    for entry in document["sanity"]:
+        assert "limit" not in entry, "the sample was written before rows had one"
+        entry["limit"] = limit
     validate_results(document)
 
 

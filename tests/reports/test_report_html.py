@@ -289,7 +289,24 @@ def test_curves_are_drawn_over_what_stands_beside_them(document: dict[str, Any])
     assert "highest &lt;first&gt;" in text
 
 
-def test_the_rows_of_one_check_share_the_axis_of_their_bars(document: dict[str, Any]) -> None:
+@pytest.mark.parametrize(
+    ("rule", "limit"),
+    [
+        ("below 0.5", {}),
+        ("at most 0.5 on average", {}),
+        ("below 0.5", {"limit": {"below": 0.5}}),
+        ("above 0.3 as rounded", {"limit": {"above": 0.5}}),
+        ("half of it", {"limit": {"below": 0.5}}),
+    ],
+    ids=["words", "other words", "both", "data before words", "data alone"],
+)
+def test_the_rows_of_one_check_share_the_axis_of_their_bars(
+    document: dict[str, Any], rule: str, limit: dict[str, Any]
+) -> None:
+    for entry in document["sanity"]:
+        if entry["check"] == "class-sensitivity":
+            entry |= {"rule": rule} | limit
+    validate_results(document)
     text = html.render(document)
     table = text[text.index('id="rows-class-sensitivity"') :].partition("</table>")[0]
     bars = re.findall(r'<svg class="interval".*?</svg>', table)
@@ -300,6 +317,17 @@ def test_the_rows_of_one_check_share_the_axis_of_their_bars(document: dict[str, 
     assert 'class="range"' not in bars[0]
     assert 'd="M4.0 7H73.3"' in bars[1]
     assert 'aria-label="0.31 [0.2, 0.4], limit 0.5"' in bars[1]
+
+
+@pytest.mark.parametrize(("rule", "limit"), [("below 0.5", {"limit": None}), ("no limit", {}), (None, {})])
+def test_a_rule_without_a_limit_has_no_line(document: dict[str, Any], rule: str | None, limit: dict[str, Any]) -> None:
+    for entry in document["sanity"]:
+        entry |= {"rule": rule} | limit
+    validate_results(document)
+    text = html.render(document)
+    assert '<svg class="interval"' in text
+    assert '<path class="limit"' not in text
+    assert 'aria-label="0.31 [0.2, 0.4]"' in text
 
 
 @pytest.mark.parametrize(

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from attribcheck.errors import UsageError
+from attribcheck.models.subject import Subject
 from attribcheck.reports import validate_results
 from attribcheck.runner.checks import run
+from attribcheck.runner.watch import Watch
 from attribcheck.sanity import checks
 from attribcheck.sanity.plan import Options, plan, subject_of
 from attribcheck.sanity.units import plain
@@ -31,6 +34,7 @@ def test_a_row_holds_what_the_check_found(fakes: Any) -> None:
     assert (row.model, row.data, row.statistic, row.rule) == ("small", "points", "mean |R|", "above 0.1")
     assert row.value is not None
     assert row.interval == [pytest.approx(row.value - 0.1), pytest.approx(row.value + 0.1)]
+    assert row.limit == {"above": 0.1}
     assert row.paper == {"source": "a paper, Table 1", "value": 0.5}
     assert row.figures["sizes"] == [1, 2, 4]
     assert len(row.figures["curve"]) == 3
@@ -165,6 +169,30 @@ def test_the_registry_names_nine_checks() -> None:
     ]  # fmt: skip
 
 
+def test_two_checks_look_at_permuted_labels() -> None:
+    assert [check.name for check in checks.every() if check.permutes] == ["data-randomization", "competition"]
+
+
+@pytest.mark.parametrize(("permutes", "trained"), [(False, 0), (True, 1)])
+def test_a_model_on_permuted_labels_is_made_before_the_work_where_a_check_looks_at_it(
+    fakes: Any, permutes: bool, trained: int
+) -> None:
+    made, told = [], []
+
+    class Told(Watch):
+        def preparing(self, subject: str) -> None:
+            told.append(subject)
+
+    def load(model: str, data: str) -> Subject:
+        subject = fakes.load(model, data)
+        return replace(subject, permuted=lambda: made.append(model) or subject)
+
+    known = tuple(replace(check, permutes=permutes and check.name == "competition") for check in fakes.CHECKS)
+    run(TINY, by_name(fakes, "gradient", "zero"), known=known, load=load, watch=Told())
+    assert made == ["small"] * trained
+    assert told == ["small:points", "small:points, labels permuted"][: 1 + trained]
+
+
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
@@ -174,6 +202,7 @@ def test_the_registry_names_nine_checks() -> None:
         ({"model": "mnist-cnn(tanh)"}, ("mnist-cnn(tanh)", "digits")),
         ({"model": "mnist-cnn(tanh):mnist"}, ("mnist-cnn(tanh)", "mnist")),
         ({"model": "imdb-lstm"}, ("imdb-lstm", "sentiment")),
+        ({"model": "small-vgg"}, ("small-vgg", "scenes")),
         ({"model": "vgg16", "data": "voc2007"}, ("vgg16", "voc2007")),
         ({"model": "mine:net", "data": "mine:batch"}, ("mine:net", "mine:batch")),
     ],
@@ -186,6 +215,7 @@ def test_what_a_check_looks_at(options: dict[str, str], expected: tuple[str, str
     ("model", "said"),
     [
         ("mnist-cn", "unknown model 'mnist-cn'; did you mean 'mnist-cnn'"),
+        ("cifar-cnn", "--model cifar-cnn needs --data: on which samples"),
         ("vgg16", "--model vgg16 needs --data: on which samples"),
         ("mine:net", "--model mine:net needs --data: on which samples"),
     ],

@@ -14,6 +14,7 @@ import attribcheck as ac
 import pytest
 from attribcheck.cli.commands import cli
 from attribcheck.reports import load_results
+from attribcheck.runner.here import Here
 from click.testing import CliRunner, Result
 
 from ..support.groups import started, wait_until_gone
@@ -76,23 +77,35 @@ def run(*arguments: str) -> Result:
     return CliRunner().invoke(cli, ["run", "-n", "10", *arguments])
 
 
+@pytest.fixture
+def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Methods are called in this process, where a KeyboardInterrupt is Ctrl-C."""
+    monkeypatch.setattr("attribcheck.runner.running.executor", lambda *given: Here())
+
+
+@pytest.mark.usefixtures("in_this_process")
 def test_an_interrupted_run_reports_what_it_has(here: Path) -> None:
     stopped = run("stopped:right", "stopped:interrupted", "--report", "html,json,md,junit")
     assert stopped.exit_code == 1
-    assert "3 checked: 3 as claimed; interrupted after 3 of 6 claims\n" in stopped.stdout
+    assert "3 checked: 3 as claimed; interrupted after 3 of 6 claims; go on with --resume\n" in stopped.stdout
     folder = here / "attribcheck-report"
     document = load_results(folder / "results.json")
-    assert document["incomplete"] == "interrupted after 3 of 6 claims"
+    assert document["incomplete"] == "interrupted after 3 of 6 claims; go on with --resume"
     assert {(r["method"], r["verdict"]) for r in document["results"]} == {("stopped:right", "pass")}
     for name in ("report.html", "report.md"):
         assert "The run was stopped: interrupted after 3 of 6 claims" in (folder / name).read_text()
 
 
+@pytest.mark.usefixtures("in_this_process")
 def test_a_run_that_was_stopped_before_it_found_anything_leaves_the_report_of_the_last(here: Path) -> None:
     assert run("stopped:right").exit_code == 0
-    before = {path: path.read_bytes() for path in (here / "attribcheck-report").rglob("*") if path.is_file()}
+    before = {path: path.read_bytes() for path in (here / "attribcheck-report").glob("re*")}
+    assert len(before) == 2
     stopped = run("stopped:interrupted")
-    assert (stopped.exit_code, stopped.stdout) == (1, "0 checked: nothing; interrupted after 0 of 3 claims\n")
+    assert (stopped.exit_code, stopped.stdout) == (
+        1,
+        "0 checked: nothing; interrupted after 0 of 3 claims; go on with --resume\n",
+    )
     assert {path: path.read_bytes() for path in before} == before
 
 
@@ -108,11 +121,14 @@ def test_in_code_the_report_says_so() -> None:
     assert not report.ok
 
 
-def test_a_worker_that_dies_ends_the_run_with_a_word(here: Path) -> None:
-    stopped = run("stopped:dies", "-j", "2", "-q")
-    assert stopped.exit_code == 1
-    assert stopped.stdout == "0 checked: nothing; a worker process died (out of memory?) after 0 of 3 claims\n"
-    assert not (here / "attribcheck-report").exists()
+@pytest.mark.parametrize("jobs", ["1", "2"])
+def test_a_worker_that_dies_is_an_error_of_what_it_did(jobs: str, here: Path) -> None:
+    done = run("stopped:dies", "stopped:right", "-j", jobs, "-q")
+    assert (done.exit_code, done.stdout) == (2, "6 checked: 3 as claimed, 3 in error\n")
+    document = load_results(here / "attribcheck-report" / "results.json")
+    notes = {row["note"] for row in document["results"] if row["method"] == "stopped:dies"}
+    assert notes == {"ended the process, with exit code 3"}
+    assert all(row["witness"] for row in document["results"] if row["method"] == "stopped:dies")
 
 
 @pytest.mark.parametrize("jobs", [1, 2])

@@ -6,10 +6,8 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
-from attribcheck.cli.commands import Terminal
 from attribcheck.results import Report, Result
 from attribcheck.tools.report import main
 from click.testing import CliRunner
@@ -17,9 +15,8 @@ from click.testing import CliRunner
 
 def result(method: str, verdict: str, family: str = "relu", observed: str = "inconclusive") -> Result:
     return Result(
-        method=method, axiom="dummy", family=family, claim="holds", reason=None, source=None, seed=0, verdict=verdict,
-        observed=observed,
-    )  # fmt: skip
+        method, "dummy", family, claim=None if verdict == "unclaimed" else "holds", verdict=verdict, observed=observed
+    )
 
 
 STANDS = result("gradient", "pass", observed="holds")
@@ -31,7 +28,7 @@ STANDS = result("gradient", "pass", observed="holds")
         (Report([STANDS]), 0),
         (Report([STANDS, result("captum:LRP", "fail", observed="violated")]), 0),
         (Report([STANDS, result("captum:LRP", "inconclusive")]), 0),
-        (Report([STANDS, result("shapley", "inconclusive", "model", "unsupported")]), 0),
+        (Report([STANDS, result("shapley", "unclaimed", "model", "unsupported")]), 0),
         (Report([STANDS, result("gradient", "fail", observed="violated")]), 1),
         (Report([STANDS, result("gradient", "inconclusive")]), 1),
         (Report([STANDS, result("gradient", "inconclusive", "model")]), 1),
@@ -41,10 +38,7 @@ STANDS = result("gradient", "pass", observed="holds")
     ],
 )
 def test_what_it_fails_on(found: Report, code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def watch(self: Terminal, *given: Any) -> Report:
-        return found
-
-    monkeypatch.setattr(Terminal, "watch", watch)
+    monkeypatch.setattr("attribcheck.tools.report.run", lambda *given, **options: found)
     told = CliRunner().invoke(main, ["--report-dir", str(tmp_path)])
     assert told.exit_code == code
     assert told.stdout.endswith(f"open {(tmp_path / 'report.html').as_uri()}\n")

@@ -35,7 +35,7 @@ class Listening(Watch):
     def said(self, line: str) -> None:
         self.lines.append(line)
 
-    def begin(self, done: int, total: int) -> None:
+    def begin(self, done: int, total: int, noun: str) -> None:
         self.started = (done, total)
 
     def done(self, done: int, total: int, findings: Any) -> None:
@@ -73,9 +73,12 @@ def test_an_interruption_inside_a_method(fakes: Any, tmp_path: Path) -> None:
 def test_a_worker_that_dies_leaves_the_rest(fakes: Any, tmp_path: Path) -> None:
     options = Options(("fake_checks:zero", "fake_checks:dies"), scale="tiny")
     report = run(options, jobs=2, directory=tmp_path, known=fakes.CHECKS, load=fakes.load)
-    assert report.incomplete is not None
-    assert report.incomplete.startswith("a worker process died")
-    assert report.exit_code == 1
+    assert (report.incomplete, report.exit_code) == (None, 2)
+    found = {(row.method, row.observed, row.note) for row in report.sanity if row.method.endswith("dies")}
+    assert found == {
+        ("fake_checks:dies", "error", "the process was killed by SIGKILL (out of memory, or by the method itself)")
+    }
+    assert {row.observed for row in report.sanity if row.method.endswith("zero")} == {"violated", "not-applicable"}
 
 
 DRIVER = """
@@ -154,7 +157,7 @@ def test_other_weights_and_another_source_are_never_mixed_in(
     run(TINY, methods, directory=tmp_path, known=fakes.CHECKS, load=fakes.load)
     for load, source, kept in ((fakes.load, [], 2), (other, [], 0), (fakes.load, ["edited"], 0)):
         if source:
-            monkeypatch.setattr(resume, "_source", lambda method, source=source: source)
+            monkeypatch.setattr(resume, "source", lambda method, source=source: source)
         listening = Listening()
         run(TINY, methods, directory=tmp_path, resumed=True, watch=listening, known=fakes.CHECKS, load=load)
         assert listening.started == (kept, 2)
@@ -180,12 +183,16 @@ def test_a_line_that_was_cut_off_is_computed_again(fakes: Any, tmp_path: Path) -
     assert listening.started == (2, 2)
 
 
-def test_what_erred_is_tried_again(fakes: Any, tmp_path: Path) -> None:
-    methods = by_name(fakes, "raises")
-    for resumed in (False, True):
-        listening = Listening()
-        run(TINY, methods, directory=tmp_path, resumed=resumed, watch=listening, known=fakes.CHECKS, load=fakes.load)
-        assert listening.started == (0, 2)
+def test_what_erred_is_kept_and_tried_again_on_request(fakes: Any, tmp_path: Path) -> None:
+    methods, found = by_name(fakes, "raises"), []
+    for resumed, retry, kept in ((False, False, 0), (True, False, 2), (True, True, 0)):
+        listening, journal = Listening(), resume.Journal(tmp_path, resumed, retry)
+        report = run(TINY, methods, watch=listening, known=fakes.CHECKS, load=fakes.load, kept=journal)
+        journal.close()
+        assert listening.started == (kept, 2)
+        found.append(told(report))
+    assert found[0] == found[1] == found[2]
+    assert {row["observed"] for row in found[0]} == {"error"}
 
 
 def test_claims_may_change_between_the_runs(fakes: Any, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from attribcheck.errors import UsageError
+from attribcheck.runner.here import Here
 from attribcheck.tools.soak import PER_ROUND, main, soak
 
 METHODS = """
@@ -104,7 +105,7 @@ def test_rounds_go_on_where_a_soak_ended(tmp_path: Path) -> None:
 def test_the_page_of_what_was_reached(tmp_path: Path) -> None:
     assert main(["soaked:right", "-n", "50", "--write", "SOAK.md"]) == 0
     page = (tmp_path / "SOAK.md").read_text()
-    assert "up to 50 examples for each within 600 s, in 1 processes." in page
+    assert "up to 50 examples for each within 600 s, in 1 worker process." in page
     assert "at least 50, median 50, at most 50 for each; 0 alarms; 1 whole rounds. Alarms: None." in page
     assert "| dummy | 1 | 50 | 50 | 0 |\n| symmetry | 1 | 50 | 50 | 0 |\n" in page
     shares = re.search(r"\| tier \| small ([0-9.]+)%, wide ([0-9.]+)% \|", page)
@@ -131,7 +132,10 @@ def test_an_interruption_keeps_what_was_seen(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "soak.json").read_text())["examples"] == found.examples
 
 
-def test_a_soak_that_was_stopped_is_no_success(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_soak_that_was_stopped_is_no_success(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("attribcheck.tools.soak.executor_of", lambda *given: Here())  # (there it is Ctrl-C)
     assert main(["soaked:interrupted", "-n", "50", "--report-dir", "out"]) == 1
     assert "0 alarms; 0 whole rounds; interrupted after 1 of 3 claims (go on" in capsys.readouterr().out
 

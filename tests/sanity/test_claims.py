@@ -7,6 +7,7 @@ from typing import Any
 
 import attribcheck as ac
 import pytest
+from attribcheck.axioms.search.plan import Options as AxiomOptions
 from attribcheck.axioms.search.plan import Selection
 from attribcheck.axioms.search.plan import plan as plan_axioms
 from attribcheck.claims import Claim, Method
@@ -14,6 +15,7 @@ from attribcheck.errors import UsageError
 from attribcheck.methods.registry import BUILTIN, as_method
 from attribcheck.methods.sanity_claims import NAMES
 from attribcheck.results import Finding
+from attribcheck.runner.axioms import prepared
 from attribcheck.runner.checks import run
 from attribcheck.sanity.claims import claims_of, judge
 from attribcheck.sanity.plan import Options, plan
@@ -36,7 +38,7 @@ def test_claims_on_checks_are_none_of_the_axioms(fakes: Any) -> None:
 def test_a_claim_on_an_unknown_check_is_refused_everywhere(fakes: Any) -> None:
     method = claimed(ac.holds("sanity/continuty"))
     with pytest.raises(UsageError, match=r"mine claims holds\('sanity/continuty'.*did you mean 'continuity'"):
-        plan_axioms([method], Selection())
+        prepared(AxiomOptions(), [method])
     with pytest.raises(UsageError, match=r"mine claims holds\('sanity/continuty'.*did you mean 'continuity'"):
         plan(Options(), [method], fakes.CHECKS)
 

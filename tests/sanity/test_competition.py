@@ -352,6 +352,18 @@ def test_against_permuted_labels() -> None:
     )
 
 
+def test_the_rule_of_each_finding() -> None:
+    found = findings(learnt(), "gradient-times-input")
+    assert {name: str(outcome.rule) for name, outcome in found.items()} == {
+        "randomization": "below 0",
+        "data-randomization": "below 0",
+        "kept": "below 0.734375",  # half way between 1 and (2/4)(1 - 2^-4)
+        "evidence": "above 0",
+        "approximate-completeness": "above 0.5",
+        "competed-completeness": "above 0.5",
+    }
+
+
 def test_empty_maps_and_one_label() -> None:
     found = findings(learnt(), method(lambda model, x, target: 0 * x))
     assert [found[name].observed for name in ("randomization", "kept", "evidence")] == ["not-applicable"] * 3

@@ -11,7 +11,7 @@ from dataclasses import replace
 import attribcheck as ac
 import torch
 from attribcheck.models.subject import Subject
-from attribcheck.sanity.outcome import Check, NotApplicable, Outcome, judged
+from attribcheck.sanity.outcome import Check, NotApplicable, Outcome, Rule
 from attribcheck.sanity.study import Study
 from torch import Tensor, nn
 
@@ -46,8 +46,7 @@ def _size(study: Study) -> Iterator[Outcome]:
     figure = float(maps.abs().mean())
     noise = float(torch.rand(()))
     yield Outcome(
-        "sensitivity-n", "mean |R|", figure, (figure - 0.1, figure + 0.1), "above 0.1",
-        judged((figure - 0.1, figure + 0.1), above=0.1),
+        "sensitivity-n", "mean |R|", figure, (figure - 0.1, figure + 0.1), Rule(above=0.1),
         figures={"noise": noise, "sizes": [1, 2, 4], "curve": maps[0, :3], "not finite": float("nan")},
         paper={"source": "a paper, Table 1", "value": 0.5},
     )  # fmt: skip
@@ -57,16 +56,15 @@ def _signs(study: Study) -> Iterator[Outcome]:
     """Two variants, the second only where the first is above zero."""
     maps = study.maps(study.subject.labels)
     positive, negative = float(maps.clamp(min=0).sum()), float(maps.clamp(max=0).sum())
-    yield Outcome("competition/kept", "sum R+", positive, None, "above 0", "holds" if positive > 0 else "violated")
+    yield Outcome("competition/kept", "sum R+", positive, None, Rule(above=0.0))
     if positive == 0:
         raise NotApplicable("there is nothing positive")
-    kind = "holds" if negative < 0 else "violated"
-    yield Outcome("competition/randomization", "sum R-", negative, None, "below 0", kind, note="a remark")
+    yield Outcome("competition/randomization", "sum R-", negative, None, Rule(below=0.0), note="a remark")
 
 
 def _broken(study: Study) -> Iterator[Outcome]:
     """A check with a defect."""
-    yield Outcome("continuity", "a figure", float("inf"), None, "below 1", "holds")
+    yield Outcome("continuity", "a figure", float("inf"), None, Rule(below=1.0))
 
 
 CHECKS = (
