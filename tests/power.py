@@ -16,7 +16,8 @@ from typing import NamedTuple
 
 from attribcheck import axioms
 from attribcheck.axioms.networks.spec import Network
-from attribcheck.axioms.search.falsify import WIDE_SHARE, Bench, Tally, search, tried
+from attribcheck.axioms.search.bench import Bench
+from attribcheck.axioms.search.falsify import WIDE_SHARE, Tally, search, tried
 from attribcheck.methods.registry import as_method
 from attribcheck.runner.processes import in_workers, one_thread_each
 
@@ -41,7 +42,7 @@ def benches(mutant: Mutant) -> Iterator[tuple[str, Bench]]:
     method = as_method(mutant.method, mutant.name)
     for full, family in mutant.breaks:
         axiom, variant = axioms.find(full)
-        yield f"{full}[{family}]", Bench(axiom, variant or "", method, family, None)
+        yield f"{full}[{family}]", Bench(axiom, variant or "", method, family)
 
 
 def _lives(names: tuple[str, ...], n: int, seed: int) -> list[Life]:

@@ -19,7 +19,8 @@ from ...runner.processes import STOPS, in_workers, why
 from .. import user_model as given_models
 from ..case import Case, GivenModel
 from ..tolerances import TOLERANCE
-from .falsify import ENOUGH, Bench, Tally, search
+from .bench import Bench
+from .falsify import ENOUGH, Tally, search
 from .plan import Cell, Selection, plan
 from .streams import Origin
 from .witnesses import error_document, evaluate, filename, read_case, to_document
@@ -198,7 +199,7 @@ def _search(cell: Cell, variant: str, options: Options, given: GivenModel | None
     if tally.error is not None:
         result.observed, result.note = "error", tally.error
         if tally.violated is not None:
-            _show_error(cell, variant, options, given, tally.violated, result)
+            _show_error(bench, tally.violated, result)
     elif tally.flaky:
         result.observed = "inconclusive"
         result.note = _FLAKY
@@ -206,9 +207,7 @@ def _search(cell: Cell, variant: str, options: Options, given: GivenModel | None
         result.observed = "violated"
         result.axiom = cell.axiom.full(variant)
         try:
-            result.witness = to_document(
-                cell.axiom, variant, cell.method, cell.family, tally.violated, tol, options.device, given
-            )
+            result.witness = to_document(bench, tally.violated)
         except (MethodError, Unsupported) as error:
             result.observed, result.note = "inconclusive", f"the counterexample could not be evaluated again: {error}"
             return
@@ -251,15 +250,13 @@ def _witness_file(result: Result) -> str:
     return "witnesses/" + filename(result.method, result.axiom, result.family)
 
 
-def _show_error(
-    cell: Cell, variant: str, options: Options, given: GivenModel | None, case: Case, result: Result
-) -> None:
+def _show_error(bench: Bench, case: Case, result: Result) -> None:
     """The witness of the smallest case on which the method erred, and what it says there."""
     try:
-        evaluate(cell.axiom, variant, cell.method, case, None, options.device, given)
+        evaluate(bench, case)
     except MethodError as error:
-        result.note, result.axiom = str(error), cell.axiom.full(variant)
-        result.witness = error_document(cell.axiom, variant, cell.method, cell.family, case, result.note)
+        result.note, result.axiom = str(error), bench.axiom.full(bench.variant)
+        result.witness = error_document(bench, case, result.note)
         result.witness_file = _witness_file(result)
     except Unsupported:
         pass
@@ -276,8 +273,9 @@ def _replay_pinned(cell: Cell, options: Options, given: GivenModel | None, resul
     axiom, variant, case = read_case(document)
     if axiom is not cell.axiom or variant not in cell.variants:
         raise UsageError(f"{cell.claim.witness}: the pinned witness is one of {axiom.full(variant)}, not {cell.label}")
+    bench = Bench(axiom, variant, cell.method, cell.family, cell.claim.tol, options.device, given)
     try:
-        judgement, _, _ = evaluate(axiom, variant, cell.method, case, cell.claim.tol, options.device, given)
+        judgement, _, _ = evaluate(bench, case)
     except Unsupported:
         result.observed, result.unsupported = "unsupported", 1
         result.note = "the method refuses the network of the pinned witness"
@@ -295,5 +293,5 @@ def _replay_pinned(cell: Cell, options: Options, given: GivenModel | None, resul
         result.observed, result.note = "holds", "the pinned witness is stale: it no longer shows the failure"
         return
     result.observed, result.note = "violated", "shown by the pinned witness"
-    result.witness = to_document(axiom, variant, cell.method, cell.family, case, cell.claim.tol, options.device, given)
+    result.witness = to_document(bench, case)
     result.witness_file = _witness_file(result)

@@ -18,6 +18,7 @@ from attribcheck.axioms.networks.kinks import SINGLE_MARGIN, on_kink
 from attribcheck.axioms.networks.sources import Wide
 from attribcheck.axioms.networks.spec import Call, Layer, Network
 from attribcheck.axioms.options import OPTIONS, read_family
+from attribcheck.axioms.search.bench import Bench
 from attribcheck.axioms.search.plan import Selection, plan
 from attribcheck.axioms.search.streams import Origin, stream
 from attribcheck.axioms.search.witnesses import to_document
@@ -150,7 +151,7 @@ def test_nothing_is_overwritten_that_is_read_again() -> None:
 def test_the_script_of_a_case_runs_with_torch_alone(family: str, options: str) -> None:
     method = get_method("gradient-times-input")
     for case in drawn(f"{family}({options}, dtype=float64)", 4):
-        document = to_document(COMPLETENESS, "output", method, family, case, None, "cpu", None)
+        document = to_document(Bench(COMPLETENESS, "output", method, family), case)
         space: dict[str, Any] = {}
         kept = torch.get_default_dtype()
         try:
