@@ -5,9 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import torch
-
-from ..build import evaluate
 from ..sources import Array, Source
 from ..spec import Network
 
@@ -44,9 +41,3 @@ class Rewrite:
     apply: Step
     needs: frozenset[str]
     prepare: Step = _as_is
-
-
-def largest_difference(left: Network, right: Network, x: torch.Tensor) -> tuple[float, float]:
-    """How far two networks are apart at x [P, *shape], and the scale of their outputs."""
-    a, b = evaluate(left, x), evaluate(right, x)
-    return float((a - b).abs().max()), float(torch.maximum(a.abs(), b.abs()).max())
