@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from .axiom import Axiom
 from .case import Case, Setting
 from .comparison import Comparison, compare_sums
+from .networks.families import Has
 from .networks.rewrites import REWRITES, Context
 from .networks.spec import Network
 from .trial import Trial
@@ -112,5 +113,5 @@ AXIOM = Axiom(
     residual=_residual,
     script=_script,
     kinks="any",
-    applies=lambda variant, family: "piecewise" in family.has,
+    applies=lambda variant, family: Has.PIECEWISE in family.has,
 )

@@ -15,7 +15,7 @@ from ..errors import UsageError
 from .networks.build import build, evaluate
 from .networks.compose import scaled
 from .networks.draft import Draft
-from .networks.families import Family
+from .networks.families import Family, Has
 from .networks.forms import MODULE
 from .networks.sources import Array, Source
 from .networks.spec import ARRAYS, Network
@@ -214,7 +214,7 @@ class Setting:
         options["magnitude"] = choice("magnitude", source, self.fixed, *([] if family.scales else ["ordinary"]))
         inputs, outputs = FACTORS[options["magnitude"]]
         if family.soft:  # units saturate, and exponentials and products must not overflow
-            inputs = SATURATING if inputs > 1.0 and "product" not in family.has else 1.0
+            inputs = SATURATING if inputs > 1.0 and Has.PRODUCT not in family.has else 1.0
         batch = source.batch(samples)
         x = inputs * self.points(family, shape, batch)
         baseline = inputs * source.references(x.shape)

@@ -35,7 +35,7 @@ from .case import Case, Setting
 from .comparison import Comparison, compare_maps
 from .networks.build import evaluate, values
 from .networks.compose import last_linear, scaled
-from .networks.families import Family
+from .networks.families import Family, Has
 from .networks.sources import Array, reordering
 from .networks.spec import Layer, Network
 from .trial import Trial
@@ -226,5 +226,5 @@ AXIOM = Axiom(
     evaluated=_evaluated,
     kinks="any",
     draws=("logit",),
-    applies=lambda variant, family: variant != "collapse" or "relu" in family.has,
+    applies=lambda variant, family: variant != "collapse" or Has.RELU in family.has,
 )

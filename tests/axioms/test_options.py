@@ -12,7 +12,7 @@ import torch
 from attribcheck import axioms
 from attribcheck.axioms.case import Setting
 from attribcheck.axioms.networks.build import build, evaluate
-from attribcheck.axioms.networks.families import FAMILIES
+from attribcheck.axioms.networks.families import FAMILIES, Has
 from attribcheck.axioms.networks.forms import FORMS, takes, written
 from attribcheck.axioms.networks.kinks import SINGLE_MARGIN, on_kink
 from attribcheck.axioms.networks.sources import Wide
@@ -40,7 +40,7 @@ def test_every_value_of_every_option_is_drawn_in_every_family(family: str) -> No
     seen = Counter(f"{name}={case.options[name]}" for case in cases for name in OPTIONS)
     fixed = set() if FAMILIES[family].scales else {"magnitude=large", "magnitude=tiny", "margin=narrow"}
     expected = {f"{name}={value}" for name, option in OPTIONS.items() for value in option.values} - fixed
-    if "activated" not in FAMILIES[family].has:
+    if Has.ACTIVATED not in FAMILIES[family].has:
         expected -= {f"form={way}" for way in ("method", "in-place", "in-place-method")}
     if family == "attention":  # GELU has no form that overwrites
         expected -= {"form=in-place", "form=in-place-method"}
