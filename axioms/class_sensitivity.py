@@ -31,13 +31,14 @@ from torch import Tensor
 
 from .agreement import must_agree
 from .axiom import Axiom
-from .case import Case, Setting
+from .case import Case
 from .comparison import Comparison, compare_maps
 from .networks.build import evaluate, values
 from .networks.compose import last_linear, scaled
 from .networks.families import Family, Has
 from .networks.sources import Array, reordering
 from .networks.spec import Layer, Network
+from .setting import Setting
 from .trial import Trial
 
 # Two maps are one up to a factor where their normalised entries differ by less than SAME: what is computed in the same

@@ -18,7 +18,7 @@ import torch
 
 from .agreement import must_agree
 from .axiom import Axiom
-from .case import Case, Setting
+from .case import Case
 from .comparison import Comparison, compare_entries
 from .implementation_invariance import rewritten
 from .networks.build import evaluate
@@ -26,6 +26,7 @@ from .networks.compose import combined, masked
 from .networks.families import Family
 from .networks.rewrites import Rewrite, applicable
 from .networks.spec import Network
+from .setting import Setting
 from .trial import Trial
 
 

@@ -21,11 +21,12 @@ import numpy as np
 
 from .agreement import must_agree
 from .axiom import Axiom
-from .case import Case, Setting
+from .case import Case
 from .comparison import Comparison, compare_maps
 from .networks.compose import permuted
 from .networks.sources import Array, reordering
 from .networks.spec import Network
+from .setting import Setting
 from .trial import Trial
 
 

@@ -19,11 +19,12 @@ give the plain gradient, or an error, on functions.
 from __future__ import annotations
 
 from .axiom import Axiom
-from .case import Case, Setting
+from .case import Case
 from .comparison import Comparison, compare_maps
 from .networks.families import Family, Has
 from .networks.forms import FORMS, written
 from .networks.spec import Network
+from .setting import Setting
 from .trial import Trial
 
 

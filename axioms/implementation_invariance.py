@@ -24,7 +24,7 @@ import torch
 
 from .agreement import must_agree
 from .axiom import Axiom
-from .case import Case, Setting
+from .case import Case
 from .comparison import Comparison, compare_maps
 from .networks.build import evaluate
 from .networks.families import Family
@@ -32,6 +32,7 @@ from .networks.rewrites import CHAIN, REWRITES, Context, Rewrite, applicable
 from .networks.rewrites.units import NEVER_ACTIVE
 from .networks.sources import Array
 from .networks.spec import Network
+from .setting import Setting
 from .trial import Trial
 
 

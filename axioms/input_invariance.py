@@ -18,11 +18,12 @@ import numpy as np
 
 from .agreement import must_agree
 from .axiom import Axiom
-from .case import Case, Setting, UserModel
+from .case import Case, UserModel
 from .comparison import Comparison, compare_maps
 from .networks.compose import shifted
 from .networks.sources import WEIGHTS
 from .networks.spec import Network
+from .setting import Setting
 from .trial import Trial
 
 

@@ -21,10 +21,11 @@ from __future__ import annotations
 
 from .agreement import must_agree
 from .axiom import Axiom
-from .case import Case, Setting
+from .case import Case
 from .comparison import Comparison, compare_terms
 from .networks.compose import combined, scaled
 from .networks.spec import Network
+from .setting import Setting
 from .trial import Trial
 
 _FACTORS = (1.0, -1.0, 2.0, -2.0, 3.0, -0.5)

@@ -29,8 +29,9 @@ from torch import Tensor, nn
 
 from ..calling import kept_random_numbers, kept_settings, seed_all, settings
 from .axiom import Axiom
-from .case import Case, Setting
+from .case import Case
 from .comparison import Comparison, compare_counts
+from .setting import Setting
 from .trial import Arguments, Trial
 
 WHERE = (

@@ -20,10 +20,11 @@ from __future__ import annotations
 
 from .agreement import must_agree
 from .axiom import Axiom
-from .case import Case, Setting
+from .case import Case
 from .comparison import Comparison, compare_maps
 from .networks.compose import scaled
 from .networks.spec import Network
+from .setting import Setting
 from .trial import Trial
 
 _FACTORS = (2.0, 3.0, 0.5, 10.0, 0.1)

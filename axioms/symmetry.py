@@ -20,7 +20,7 @@ import torch
 
 from .agreement import must_agree
 from .axiom import Axiom
-from .case import Case, Setting
+from .case import Case
 from .comparison import Comparison, compare_entries
 from .implementation_invariance import points_of_the_box, rewritten, within
 from .networks.build import evaluate
@@ -29,6 +29,7 @@ from .networks.families import Family
 from .networks.rewrites import applicable
 from .networks.sources import Array
 from .networks.spec import Network
+from .setting import Setting
 from .trial import Trial
 
 

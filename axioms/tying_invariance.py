@@ -15,10 +15,11 @@ activation for each module; methods that count or sum over modules.
 from __future__ import annotations
 
 from .axiom import Axiom
-from .case import Case, Setting
+from .case import Case
 from .comparison import Comparison, compare_maps
 from .networks.families import Family, Has
 from .networks.spec import Call, Layer, Network
+from .setting import Setting
 from .trial import Trial
 
 

@@ -25,12 +25,13 @@ from hypothesis.internal.conjecture import providers
 
 from ...claims import Method
 from ..axiom import Axiom
-from ..case import Case, GivenModel, Setting
+from ..case import Case, GivenModel
 from ..networks.families import MODEL, Family, members
 from ..networks.kinks import MARGIN, SINGLE_MARGIN, on_kink, segment_in_kink
 from ..networks.sources import Small, Source, Wide
 from ..networks.spec import Network
 from ..options import read_family
+from ..setting import Setting
 from ..trial import in_dtype_of, reference
 
 # Streams that one process keeps: cells that share one stand next to each other in a run.

@@ -6,7 +6,7 @@ import pytest
 import torch
 from attribcheck import axioms
 from attribcheck.axioms.agreement import must_agree
-from attribcheck.axioms.case import Case, Setting
+from attribcheck.axioms.case import Case
 from attribcheck.axioms.implementation_invariance import rewritten
 from attribcheck.axioms.networks.compose import scaled
 from attribcheck.axioms.networks.families import FAMILIES
@@ -15,6 +15,7 @@ from attribcheck.axioms.networks.sources import Wide
 from attribcheck.axioms.networks.spec import Network
 from attribcheck.axioms.search.bench import Bench
 from attribcheck.axioms.search.witnesses import evaluate
+from attribcheck.axioms.setting import Setting
 from attribcheck.errors import Defect
 from attribcheck.methods.registry import get_method
 

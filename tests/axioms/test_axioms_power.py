@@ -9,7 +9,7 @@ import attribcheck as ac
 import numpy as np
 import pytest
 from attribcheck import axioms
-from attribcheck.axioms.case import Case, GivenModel, Setting, UserModel
+from attribcheck.axioms.case import Case, GivenModel, UserModel
 from attribcheck.axioms.networks.build import build
 from attribcheck.axioms.networks.families import ANY, FAMILIES, MODEL, SUMMARIES
 from attribcheck.axioms.networks.sources import Small, Wide
@@ -17,6 +17,7 @@ from attribcheck.axioms.networks.spec import Call, Layer, Network
 from attribcheck.axioms.search.bench import Bench
 from attribcheck.axioms.search.falsify import search
 from attribcheck.axioms.search.witnesses import evaluate, read_case
+from attribcheck.axioms.setting import Setting
 from attribcheck.claims import Method
 from attribcheck.methods.registry import as_method, get_method
 from hypothesis import given, settings

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from attribcheck.axioms.case import Setting
 from attribcheck.axioms.implementation_invariance import bound_of
 from attribcheck.axioms.networks import architectures
 from attribcheck.axioms.networks.build import build, evaluate, magnitude, values
@@ -21,6 +20,7 @@ from attribcheck.axioms.networks.layers.kinds import KINDS
 from attribcheck.axioms.networks.rewrites import REWRITES, Context, applicable
 from attribcheck.axioms.networks.sources import Small, Wide, reordering
 from attribcheck.axioms.networks.spec import Call, Layer, Network
+from attribcheck.axioms.setting import Setting
 from attribcheck.errors import UsageError
 from attribcheck.reports.wiring import shapes
 from hypothesis import HealthCheck, given, settings

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import torch
 from attribcheck import axioms
-from attribcheck.axioms.case import Setting
 from attribcheck.axioms.networks.build import build, evaluate
 from attribcheck.axioms.networks.families import FAMILIES, Has
 from attribcheck.axioms.networks.forms import FORMS, takes, written
@@ -22,6 +21,7 @@ from attribcheck.axioms.search.bench import Bench
 from attribcheck.axioms.search.plan import Selection, plan
 from attribcheck.axioms.search.streams import Origin, stream
 from attribcheck.axioms.search.witnesses import to_document
+from attribcheck.axioms.setting import Setting
 from attribcheck.errors import UsageError
 from attribcheck.methods.registry import get_method
 
