@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from ...errors import Defect, MethodError, Unsupported
+from ...torch_compat import unseen
 from ..case import Case
 from ..networks.compose import jittered
 from ..networks.families import MODEL
@@ -278,7 +279,7 @@ def _looks_elsewhere(bench: Bench, case: Case) -> bool:
 
         def record(module: Any, inputs: tuple[Any, ...], seen: list[Tensor] = points, far: list[float] = reach) -> None:
             if inputs and isinstance(inputs[0], Tensor):
-                with torch._C.DisableTorchFunction():  # a method's function mode must not see what is copied here
+                with unseen():  # a method's function mode must not see what is copied here
                     far.append(float(inputs[0].detach().abs().max()) if inputs[0].numel() else 0.0)
                     if torch.is_grad_enabled():
                         seen.append(inputs[0].detach().double().cpu().clone())
