@@ -17,9 +17,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.modules import module as modules
 
 from .claims import Method
+from .compat.torch_parts import hooks_of_all_modules, put_hooks_of_all_modules
 from .errors import MethodError, Unsupported, UsageError, first_line
 
 # -- the call --------------------------------------------------------------------------------------------------
@@ -176,13 +176,6 @@ def _put_environment(variables: dict[str, str]) -> None:
     os.environ.update(variables)
 
 
-def _put_hooks(hooks: dict[str, dict[int, Any]]) -> None:
-    for name, registered in hooks.items():
-        every = getattr(modules, name)
-        every.clear()
-        every.update(registered)
-
-
 def _streams() -> tuple[Any, ...]:
     return tuple((stream, stream is None or stream.closed) for stream in (sys.stdin, sys.stdout, sys.stderr))
 
@@ -198,15 +191,13 @@ def _put_device(device: torch.device) -> None:
     torch.set_default_device(None if device.type == "cpu" else device)  # (None: as if nobody had ever set one)
 
 
-_GLOBAL_HOOKS = tuple(name for name in vars(modules) if name.startswith("_global_") and name.endswith("_hooks"))
-
 SETTINGS = {
     "grad mode": Switch(torch.is_grad_enabled, torch.set_grad_enabled),
     "default device": Switch(torch.get_default_device, _put_device),
     "default dtype": Switch(torch.get_default_dtype, torch.set_default_dtype),
     "number of threads": Switch(torch.get_num_threads, torch.set_num_threads),
     "deterministic algorithms": Switch(torch.get_deterministic_debug_mode, torch.set_deterministic_debug_mode),
-    "hooks of all modules": Switch(lambda: {name: dict(getattr(modules, name)) for name in _GLOBAL_HOOKS}, _put_hooks),
+    "hooks of all modules": Switch(hooks_of_all_modules, put_hooks_of_all_modules),
     "numpy's error handling": Switch(np.geterr, lambda handling: np.seterr(**handling)),
     "standard streams": Switch(_streams, _put_streams),
     "working directory": Switch(os.getcwd, os.chdir),

@@ -236,7 +236,7 @@ class Report:
 
     def save(self, path: str | Path) -> None:
         """Write results.json to a path (strict JSON, atomically)."""
-        from .reports.document import dump
+        from .reports.files import dump
 
         dump(self.document(), Path(path))
 
@@ -256,9 +256,7 @@ _WORDS = (
 
 def environment(device: str) -> dict[str, str]:
     """The versions that a reader needs to run it again."""
-    from . import __version__
-
-    known = {"attribcheck": __version__, "python": platform.python_version()}
+    known = {"attribcheck": metadata.version("attribcheck"), "python": platform.python_version()}
     for name in ("torch", "hypothesis", "captum"):
         try:
             known[name] = metadata.version(name)

@@ -22,10 +22,12 @@ import torch
 from torch import Tensor, nn
 
 from .axiom import Axiom
-from .case import Case, Setting
+from .case import Case
 from .comparison import Comparison, compare_sums
+from .networks.families import Has
 from .networks.rewrites import REWRITES, Context
 from .networks.spec import Network
+from .setting import Setting
 from .trial import Trial
 
 
@@ -112,5 +114,5 @@ AXIOM = Axiom(
     residual=_residual,
     script=_script,
     kinks="any",
-    applies=lambda variant, family: "piecewise" in family.has,
+    applies=lambda variant, family: Has.PIECEWISE in family.has,
 )

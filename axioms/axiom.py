@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from .case import Case, Setting
+from .case import Case
 from .comparison import Comparison
 from .networks.families import Family
+from .setting import Setting
 from .trial import Trial
 
 

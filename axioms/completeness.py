@@ -17,8 +17,9 @@ occlusion with interactions, f = x1 x2 at (1, 1) gives 2 and not 1.
 from __future__ import annotations
 
 from .axiom import Axiom
-from .case import Case, Setting
+from .case import Case
 from .comparison import Comparison, compare_sums
+from .setting import Setting
 from .trial import Trial
 
 

@@ -26,8 +26,9 @@ import torch
 from torch import Tensor
 
 from .axiom import Axiom
-from .case import Case, GivenModel, Setting
+from .case import Case, GivenModel
 from .comparison import Comparison
+from .setting import Setting
 from .trial import Trial
 
 # The fractions are dyadic, so exact, and on small cases so are the points. On others the last interval is some 2**4 steps

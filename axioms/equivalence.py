@@ -24,9 +24,10 @@ from dataclasses import replace
 from ..claims import Method
 from ..errors import MethodError, UsageError
 from .axiom import Axiom
-from .case import Case, Setting
+from .case import Case
 from .comparison import Comparison, compare_maps
 from .script import seeded
+from .setting import Setting
 from .trial import Trial
 
 

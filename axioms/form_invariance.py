@@ -19,11 +19,12 @@ give the plain gradient, or an error, on functions.
 from __future__ import annotations
 
 from .axiom import Axiom
-from .case import Case, Setting
+from .case import Case
 from .comparison import Comparison, compare_maps
-from .networks.families import Family
+from .networks.families import Family, Has
 from .networks.forms import FORMS, written
 from .networks.spec import Network
+from .setting import Setting
 from .trial import Trial
 
 
@@ -55,8 +56,8 @@ scale = expected.abs().flatten(1).amax(1) + obtained.abs().flatten(1).amax(1)
 
 def _applies(variant: str, family: Family) -> bool:
     if variant.startswith("in-place"):  # no GELU overwrites what it reads
-        return "activated" in family.has and "only-gelu" not in family.has
-    return variant in ("bare", "functional") or "activated" in family.has
+        return Has.ACTIVATED in family.has and Has.ONLY_GELU not in family.has
+    return variant in ("bare", "functional") or Has.ACTIVATED in family.has
 
 
 AXIOM = Axiom(

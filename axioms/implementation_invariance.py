@@ -22,15 +22,17 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from ..errors import Defect
+from .agreement import must_agree
 from .axiom import Axiom
-from .case import Case, Setting
+from .case import Case
 from .comparison import Comparison, compare_maps
+from .networks.build import evaluate
 from .networks.families import Family
-from .networks.rewrites import CHAIN, REWRITES, Context, Rewrite, applicable, largest_difference
+from .networks.rewrites import CHAIN, REWRITES, Context, Rewrite, applicable
 from .networks.rewrites.units import NEVER_ACTIVE
+from .networks.sources import Array
 from .networks.spec import Network
-from .tolerances import PRESERVED
+from .setting import Setting
 from .trial import Trial
 
 
@@ -38,6 +40,11 @@ def bound_of(case: Case) -> float:
     """The box |x_i| <= bound on which rewrites must preserve the function: four times what the case reaches."""
     reach = max(float(np.abs(a).max()) for a in (case.x, case.baseline, case.data, np.ones(1)) if a is not None)
     return 4.0 * reach
+
+
+def points_of_the_box(case: Case) -> Array:
+    """Fixed random points [4, *shape] of the box."""
+    return np.random.default_rng(0).uniform(-1, 1, (4, *case.x.shape[1:])) * bound_of(case)
 
 
 def within(case: Case) -> float | None:
@@ -55,7 +62,7 @@ def rewritten(network: Network, rewrite: Rewrite, case: Case, setting: Setting) 
     end = None if start is None else rewrite.apply(start, context)
     if start is None or end is None:
         return None
-    must_agree(start, end, case, f"the rewrite {rewrite.name}")
+    _precheck(start, end, case, rewrite)
     return start, end
 
 
@@ -68,20 +75,17 @@ def _chained(network: Network, case: Case, setting: Setting) -> tuple[Network, l
         rewrite = setting.source.pick(*options)
         after = rewrite.apply(end, context)
         if after is not None:
-            must_agree(end, after, case, f"the rewrite {rewrite.name}")
+            _precheck(end, after, case, rewrite)
             names.append(rewrite.name)
             end = after
     return end, names
 
 
-def must_agree(left: Network, right: Network, case: Case, what: str) -> None:
-    """Raise Defect where two networks differ on the case or at fixed random points of its box."""
-    rng = np.random.default_rng(0)
-    box = rng.uniform(-1, 1, (4, *case.x.shape[1:])) * bound_of(case)
-    points = torch.tensor(np.concatenate([a for a in (case.x, case.baseline, box) if a is not None]))
-    difference, scale = largest_difference(left, right, points)
-    if difference > PRESERVED * max(1.0, scale):
-        raise Defect(f"{what} changed the function by {difference:g} (outputs up to {scale:g}): {left!r} {right!r}")
+def _precheck(before: Network, after: Network, case: Case, rewrite: Rewrite) -> None:
+    arrays = [array for array in (case.x, case.baseline, points_of_the_box(case)) if array is not None]
+    points = torch.tensor(np.concatenate(arrays))
+    what = f"the rewrite {rewrite.name} changed the function"
+    must_agree(evaluate(before, points), evaluate(after, points), what, before, after)
 
 
 def _draw(variant: str, setting: Setting) -> Case | None:

@@ -16,14 +16,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..errors import Defect
+from .agreement import must_agree
 from .axiom import Axiom
-from .case import Case, Setting, UserModel
+from .case import Case, UserModel
 from .comparison import Comparison, compare_maps
 from .networks.compose import shifted
 from .networks.sources import WEIGHTS
 from .networks.spec import Network
-from .tolerances import PRESERVED
+from .setting import Setting
 from .trial import Trial
 
 
@@ -60,9 +60,7 @@ def _evaluated(variant: str, case: Case) -> list[Case]:
 
 def _residual(variant: str, trial: Trial) -> Comparison:
     here, there = _evaluated(variant, trial.case)
-    a, b = (trial.function(case) for case in (here, there))
-    if float((a - b).abs().max()) > PRESERVED * max(1.0, float(a.abs().max())):
-        raise Defect(f"the shifted network is another function: {a.tolist()} against {b.tolist()}")
+    must_agree(trial.function(here), trial.function(there), "the shifted network is another function")
     first, second = trial.attribute(here), trial.attribute(there)
     return compare_maps("the map of f2 at x + m against the map of f1 at x", second, first)
 

@@ -19,13 +19,13 @@ backprop) or by a threshold on their score (RectGrad), maps that are normalised 
 
 from __future__ import annotations
 
-from ..errors import Defect
+from .agreement import must_agree
 from .axiom import Axiom
-from .case import Case, Setting
+from .case import Case
 from .comparison import Comparison, compare_terms
 from .networks.compose import combined, scaled
 from .networks.spec import Network
-from .tolerances import PRESERVED
+from .setting import Setting
 from .trial import Trial
 
 _FACTORS = (1.0, -1.0, 2.0, -2.0, 3.0, -0.5)
@@ -48,8 +48,7 @@ def _residual(variant: str, trial: Trial) -> Comparison:
     cases = _evaluated(variant, trial.case)
     a, b = trial.case.drawn["factors"]
     whole, left, right = (trial.function(case) for case in cases)
-    if float((whole - a * left - b * right).abs().max()) > PRESERVED * max(1.0, float(whole.abs().max())):
-        raise Defect(f"{a} f + {b} g is {(a * left + b * right).tolist()}, the network gives {whole.tolist()}")
+    must_agree(whole, a * left + b * right, f"the network is not {a} f + {b} g")
     together, first, second = (trial.attribute(case) for case in cases)
     return compare_terms("the map of a f + b g against a R_f + b R_g", together, [a * first, b * second])
 

@@ -19,8 +19,9 @@ import gc
 from torch import Tensor
 
 from .axiom import Axiom
-from .case import Case, Setting
+from .case import Case
 from .comparison import Comparison, compare_counts
+from .setting import Setting
 from .trial import Trial
 
 CALLS = 2

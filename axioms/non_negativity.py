@@ -20,8 +20,9 @@ from __future__ import annotations
 import torch
 
 from .axiom import Axiom
-from .case import Case, Setting
+from .case import Case
 from .comparison import Comparison
+from .setting import Setting
 from .trial import Trial
 
 

@@ -28,9 +28,11 @@ import torch
 from torch import Tensor, nn
 
 from ..calling import Originals, kept_random_numbers, kept_settings, seed_all, settings
+from ..compat.torch_parts import hook_counts, own_attributes
 from .axiom import Axiom
-from .case import Case, Setting
+from .case import Case
 from .comparison import Comparison, compare_counts
+from .setting import Setting
 from .trial import Arguments, Trial
 
 WHERE = (
@@ -43,7 +45,6 @@ WHERE = (
     "settings of the process",
     "random numbers",
 )
-_HOOKS = tuple(name for name in vars(nn.Module()) if name.endswith("_hooks"))
 
 
 class _One:
@@ -57,9 +58,6 @@ class _One:
 
     def __hash__(self) -> int:
         return id(self.thing)
-
-
-_OWN = frozenset({"_parameters", "_buffers", "_modules", *vars(nn.Module())}) - {"training"}
 
 
 def _same(a: Any, b: Any) -> bool:
@@ -96,10 +94,8 @@ def _state(given: Arguments) -> dict[str, dict[str, Any]]:
     for name, module in given.module.named_modules():
         at = name or "the model"
         state["attributes"][f"identity of {at}"] = _One(module)
-        for hooks in _HOOKS:
-            state["hooks"][f"{hooks.strip('_')} of {at}"] = len(getattr(module, hooks))
-        own = {key: _plain(value) for key, value in vars(module).items() if key not in _OWN}
-        state["attributes"].update({f"{key} of {at}": value for key, value in own.items()})
+        state["hooks"].update({f"{kind} of {at}": count for kind, count in hook_counts(module).items()})
+        state["attributes"].update({f"{key} of {at}": _plain(value) for key, value in own_attributes(module).items()})
     for name in ("x", "target", "baseline", "data"):
         tensor = getattr(given, name)
         if tensor is not None:

@@ -17,8 +17,9 @@ import numpy as np
 import torch
 
 from .axiom import Axiom
-from .case import Case, GivenModel, Setting
+from .case import Case, GivenModel
 from .comparison import Comparison, compare_maps
+from .setting import Setting
 from .trial import Trial
 
 

@@ -18,13 +18,13 @@ normalised.
 
 from __future__ import annotations
 
-from ..errors import Defect
+from .agreement import must_agree
 from .axiom import Axiom
-from .case import Case, Setting
+from .case import Case
 from .comparison import Comparison, compare_maps
 from .networks.compose import scaled
 from .networks.spec import Network
-from .tolerances import PRESERVED
+from .setting import Setting
 from .trial import Trial
 
 _FACTORS = (2.0, 3.0, 0.5, 10.0, 0.1)
@@ -45,9 +45,7 @@ def _evaluated(variant: str, case: Case) -> list[Case]:
 def _residual(variant: str, trial: Trial) -> Comparison:
     here, there = _evaluated(variant, trial.case)
     factor = float(trial.case.drawn["factor"])
-    a, b = factor * trial.function(here), trial.function(there)
-    if float((a - b).abs().max()) > PRESERVED * max(1.0, float(a.abs().max())):
-        raise Defect(f"{factor} f is {a.tolist()}, the scaled network gives {b.tolist()}")
+    must_agree(factor * trial.function(here), trial.function(there), f"the scaled network is not {factor} f")
     first, second = trial.attribute(here), trial.attribute(there)
     return compare_maps("the map of c f against c times the map of f", second, factor * first)
 

@@ -18,8 +18,9 @@ from __future__ import annotations
 import numpy as np
 
 from .axiom import Axiom
-from .case import Case, Setting
+from .case import Case
 from .comparison import Comparison, compare_sums
+from .setting import Setting
 from .trial import Trial
 
 _AT_LEAST = {"1": 1, "n": 3, "N-1": 2, "N": 1}

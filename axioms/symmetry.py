@@ -16,21 +16,20 @@ ReLU(x1) + 2 ReLU(x2) - ReLU(x2); a sampled Shapley value or SmoothGrad at finit
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 
-from ..errors import Defect
+from .agreement import must_agree
 from .axiom import Axiom
-from .case import Case, Setting
+from .case import Case
 from .comparison import Comparison, compare_entries
-from .implementation_invariance import bound_of, rewritten, within
+from .implementation_invariance import points_of_the_box, rewritten, within
 from .networks.build import evaluate
 from .networks.compose import combined, swapped
 from .networks.families import Family
 from .networks.rewrites import applicable
 from .networks.sources import Array
 from .networks.spec import Network
-from .tolerances import PRESERVED
+from .setting import Setting
 from .trial import Trial
 
 
@@ -66,12 +65,11 @@ def _symmetric(array: Array, i: int, j: int) -> Array:
 
 
 def _precheck(network: Network, i: int, j: int, case: Case) -> None:
-    points = np.random.default_rng(0).uniform(-1, 1, (4, *case.x.shape[1:])) * bound_of(case)
+    points = points_of_the_box(case)
     flat = points.reshape(len(points), -1).copy()
     flat[:, [i, j]] = flat[:, [j, i]]
-    a, b = (evaluate(network, torch.tensor(p)) for p in (points, flat.reshape(points.shape)))
-    if float((a - b).abs().max()) > PRESERVED * max(1.0, float(a.abs().max())):
-        raise Defect(f"the function is not symmetric in features {i} and {j}: {network!r}")
+    here, mirrored = (evaluate(network, torch.tensor(p)) for p in (points, flat.reshape(points.shape)))
+    must_agree(here, mirrored, f"the function is not symmetric in features {i} and {j}", network)
 
 
 def _residual(variant: str, trial: Trial) -> Comparison:

@@ -15,10 +15,11 @@ activation for each module; methods that count or sum over modules.
 from __future__ import annotations
 
 from .axiom import Axiom
-from .case import Case, Setting
+from .case import Case
 from .comparison import Comparison, compare_maps
-from .networks.families import Family
+from .networks.families import Family, Has
 from .networks.spec import Call, Layer, Network
+from .setting import Setting
 from .trial import Trial
 
 
@@ -80,8 +81,8 @@ scale = expected.abs().flatten(1).amax(1) + obtained.abs().flatten(1).amax(1)
 
 def _applies(variant: str, family: Family) -> bool:
     if variant == "layer":
-        return "shared" in family.has
-    return "activated" in family.has and "tied" not in family.has
+        return Has.SHARED in family.has
+    return Has.ACTIVATED in family.has and Has.TIED not in family.has
 
 
 AXIOM = Axiom(

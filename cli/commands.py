@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import shlex
-import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +13,7 @@ import click
 
 from ..errors import UsageError
 from ..results import REPORT_DIR, Observed
+from .interruption import hear_early
 from .session import Session, opened
 from .terminal import Terminal
 
@@ -326,13 +326,5 @@ def main() -> None:
     """The entry point of the command `attribcheck`."""
     if "" not in sys.path:
         sys.path.insert(0, "")  # the working directory is importable, as with python -m
-    if hasattr(signal, "SIGTERM"):
-        signal.signal(signal.SIGTERM, _terminated)
+    hear_early()
     cli(prog_name="attribcheck")
-
-
-def _terminated(number: int, frame: Any) -> None:
-    """SIGTERM ends a run as Ctrl-C does: with what was found until then."""
-    from ..errors import Terminated
-
-    raise Terminated

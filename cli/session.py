@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import signal
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .interruption import hear, undisturbed
 from .terminal import Terminal
 
 if TYPE_CHECKING:
@@ -39,7 +38,7 @@ class Session:
 
         if self.journal.failed:
             self.watch.said(self.journal.failed)
-        with _undisturbed():
+        with undisturbed():
             failed: NotWritten | None = None
             try:
                 written = save(report, self.folder, formats)
@@ -62,19 +61,6 @@ def opened(terminal: Terminal, folder: Path, resume: bool = False, retry: bool =
     from ..runner.journal import Journal
 
     must_be_writable(folder)
+    hear()
     with contextlib.closing(Journal(folder, resume, retry)) as journal, terminal.watching() as watch:
         yield Session(terminal, folder, journal, watch)
-
-
-@contextlib.contextmanager
-def _undisturbed() -> Iterator[None]:
-    """Let no signal stop what is written down at the end."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

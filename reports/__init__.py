@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 from ..errors import UsageError
 from ..results import REPORT_DIR, Report
 from . import html, junit, markdown
-from .document import dump, load_results, load_witness, to_json, validate_results, validate_witness
-from .files import write_text
+from .document import load_results, load_witness, validate_results, validate_witness
+from .files import dump, to_json, write_text
 
 __all__ = [
     "FORMATS",

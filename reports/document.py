@@ -11,9 +11,7 @@ from typing import Any
 
 from ..errors import UsageError
 from ..results import SCHEMA_VERSION
-from .files import write_text
 from .tensors import is_rectangular, shape_of
-from .words import rows_on_one_line
 
 _SCHEMAS = Path(__file__).parent / "schema"
 
@@ -82,25 +80,6 @@ def validate_witness(document: Any, name: str = "witness") -> None:
     _check_schema(document, "witness", name)
     for place, problem in _witness_problems(document):
         raise _malformed(name, place, problem)
-
-
-def dump(document: Mapping[str, Any], path: str | Path) -> Path:
-    """Write a document as strict JSON, whole or not at all.
-
-    Raises:
-        ValueError: the document holds NaN or infinity, which JSON cannot.
-        UsageError: the file cannot be written.
-    """
-    return write_text(Path(path), to_json(document))
-
-
-def to_json(document: Mapping[str, Any]) -> str:
-    """Strict JSON, indented, with each row of numbers on one line.
-
-    Raises:
-        ValueError: the document holds NaN or infinity.
-    """
-    return rows_on_one_line(json.dumps(document, indent=1, allow_nan=False)) + "\n"
 
 
 def _load(path: Path, writer: str) -> dict[str, Any]:

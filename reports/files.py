@@ -1,11 +1,15 @@
-"""Write files whole or not at all."""
+"""Write files whole or not at all, documents as strict JSON."""
 
 from __future__ import annotations
 
 import errno
+import json
 import os
+import re
 import secrets
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from ..errors import UsageError
 
@@ -53,3 +57,28 @@ def write_text(path: Path, text: str) -> Path:
     except OSError as error:
         raise _refused(path, error.strerror or str(error)) from error
     return path
+
+
+def dump(document: Mapping[str, Any], path: str | Path) -> Path:
+    """Write a document as strict JSON, whole or not at all.
+
+    Raises:
+        ValueError: the document holds NaN or infinity, which JSON cannot.
+        UsageError: the file cannot be written.
+    """
+    return write_text(Path(path), to_json(document))
+
+
+def to_json(document: Mapping[str, Any]) -> str:
+    """Strict JSON, indented, with each row of numbers on one line.
+
+    Raises:
+        ValueError: the document holds NaN or infinity.
+    """
+    return rows_on_one_line(json.dumps(document, indent=1, allow_nan=False)) + "\n"
+
+
+def rows_on_one_line(text: str) -> str:
+    """Indented JSON with each list of numbers on one line."""
+    # A raw line break cannot stand inside a JSON string, so this meets only real lists.
+    return re.sub(r'\[\n\s*([^\[\]{}"]*?)\n\s*\]', lambda row: f"[{' '.join(row.group(1).split())}]", text)

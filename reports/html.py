@@ -17,6 +17,7 @@ from ..results import PROBLEMS, REPORT_DIR
 from . import checks, words
 from .curves import shown
 from .evidence import outcome_table, samples
+from .files import rows_on_one_line
 from .picture import picture
 
 _TEMPLATES = Path(__file__).parent / "templates"
@@ -148,6 +149,7 @@ def _environment() -> Any:
     )
     environment.globals.update(
         summary=words.summary,
+        asked=words.asked,
         residual=words.residual,
         tolerance=words.tolerance,
         against=words.against,
@@ -196,7 +198,7 @@ def _times(worst: Mapping[str, Any]) -> str:
 
 def _data(value: Any, limit: int = 20_000) -> str:
     """A network as indented JSON with its rows on one line, cut where it would fill the page."""
-    text = words.rows_on_one_line(json.dumps(value, indent=1, ensure_ascii=False))
+    text = rows_on_one_line(json.dumps(value, indent=1, ensure_ascii=False))
     if len(text) <= limit:
         return text
     return f"{text[:limit]}\n… {len(text) - limit} more characters in results.json"

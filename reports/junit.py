@@ -7,7 +7,7 @@ from typing import Any
 
 from ..results import REPORT_DIR
 from .checks import measured
-from .words import against, outcome, printable, replay_line, sanity_outcome
+from .words import against, asked, outcome, printable, replay_line, sanity_outcome
 
 
 def render(document: Mapping[str, Any], report_dir: str = REPORT_DIR) -> str:
@@ -50,6 +50,8 @@ def render(document: Mapping[str, Any], report_dir: str = REPORT_DIR) -> str:
         case.result = [Failure(message=printable(document["incomplete"]), type_="incomplete")]
         cases.append(case)
     suite = TestSuite("attribcheck")
+    for name, value in asked(document):
+        suite.add_property(printable(name), printable(value))
     suite.add_testcases(cases)
     xml = JUnitXml("attribcheck")
     xml.add_testsuite(suite)

@@ -10,6 +10,7 @@ from ..results import PROBLEMS, REPORT_DIR, Verdict
 from .checks import measured, subject
 from .words import (
     against,
+    asked,
     brief,
     count_verdicts,
     outcome,
@@ -37,6 +38,7 @@ def render(document: Mapping[str, Any], report_dir: str = REPORT_DIR) -> str:
         "# attribcheck report",
         overall(document),
         f"Seed {document['seed']}, {document['max_examples'] or '-'} examples a cell. {prose(environment)}",
+        *(f"{prose(name)}: {code(value)}" for name, value in asked(document)),
         _summary(document),
     ]
     if document["sanity"]:

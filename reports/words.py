@@ -109,6 +109,33 @@ def count_verdicts(entries: Iterable[Mapping[str, Any]]) -> dict[str, int]:
     return {verdict: counts[verdict] for verdict in Verdict}
 
 
+_RESTRICTED = {
+    "axioms": "only these axioms",
+    "excluded": "not these axioms",
+    "families": "only these families",
+    "checks": "only these checks",
+    "observe": "also what is not claimed",
+}
+
+
+def asked(document: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What a run was asked for, name by name; a part of all claims must not be taken for the whole.
+
+    Documents that were written before say nothing of it.
+    """
+    found = []
+    if document.get("command"):
+        found.append(("command", document["command"]))
+    if document.get("targets"):
+        found.append(("targets", ", ".join(document["targets"])))
+    for part in ("selection", "limits"):
+        for name, value in (document.get(part) or {}).items():
+            if value not in (None, False, [], ""):
+                text = ", ".join(map(str, value)) if isinstance(value, list) else brief(value)
+                found.append((_RESTRICTED.get(name, name.replace("_", " ")), text))
+    return found
+
+
 def stands(document: Mapping[str, Any]) -> bool:
     """Whether nothing gates: no claim refuted, inconclusive, in error or not reached."""
     fell = any(entry["verdict"] in PROBLEMS for entry in (*document["results"], *document["sanity"]))
@@ -212,12 +239,6 @@ def brief(value: Any, limit: int = 400) -> str:
     """Any value of a document as short text; strings as they are, the rest as JSON."""
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     return text if len(text) <= limit else f"{text[:limit]} … ({len(text) - limit} more characters)"
-
-
-def rows_on_one_line(text: str) -> str:
-    """Indented JSON with each list of numbers on one line."""
-    # A raw line break cannot stand inside a JSON string, so this meets only real lists.
-    return re.sub(r'\[\n\s*([^\[\]{}"]*?)\n\s*\]', lambda row: f"[{' '.join(row.group(1).split())}]", text)
 
 
 def printable(text: str) -> str:

@@ -6,6 +6,7 @@ import contextlib
 import importlib
 import multiprocessing
 import os
+import pickle
 import sys
 import time
 from collections.abc import Generator, Sequence
@@ -103,9 +104,8 @@ class Cluster:
             self._client.close()
 
     def _submit(self, job: Job[Any], units: Sequence[Any], left: float | None) -> Any:
-        return self._client.submit(
-            computed, job, list(units), self._timeout, self._memory, self._device, left, pure=False
-        )
+        work = pickle.dumps((job, list(units)))  # (the scheduler must not need what is in there)
+        return self._client.submit(computed, work, self._timeout, self._memory, self._device, left, pure=False)
 
     def _must_agree(self, targets: Sequence[str]) -> None:
         """Refuse workers that would compute something else.
@@ -150,10 +150,13 @@ def about_this_process(modules: Sequence[str]) -> dict[str, Any]:
     return found
 
 
-def computed(
-    job: Job[Any], units: Sequence[Any], timeout: float, memory: float | None, device: str, left: float | None
-) -> list[Done]:
-    """A group on a Dask worker: in a child process of it, which ends with this call."""
+def computed(work: bytes, timeout: float, memory: float | None, device: str, left: float | None) -> list[Done]:
+    """A group on a Dask worker: in a child process of it, which ends with this call.
+
+    Args:
+        work: a job and units of it, pickled.
+    """
+    job, units = pickle.loads(work)
     stop = Stopped()
     limits = Limits.of_machine(timeout, memory, max(1, os.cpu_count() or 1), device)
     deadline = None if left is None else time.monotonic() + left

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from enum import Enum, auto
 
 from ...errors import UsageError
 from . import architectures, ordinary
@@ -13,13 +14,39 @@ from .sources import Source
 from .spec import Layer, Network
 
 
+class Has(Enum):
+    """What the networks of a family contain; a member is here because a rewrite or an axiom asks for it."""
+
+    DENSE = auto()
+    CONV = auto()
+    PRODUCT = auto()
+    """Products or quotients of values that depend on the input."""
+    MAX = auto()
+    """A maximum of several values."""
+    ACTIVATED = auto()
+    """An activation, of whatever kind."""
+    RELU = auto()
+    SMOOTH = auto()
+    """Tanh, sigmoid, softplus or GELU."""
+    ONLY_GELU = auto()
+    """No activation but GELU, which has no form that overwrites what it reads."""
+    NESTED = auto()
+    """Room for the nested identity: dense ReLU layers in a row, with biases."""
+    PIECEWISE = auto()
+    """Nothing but what is piecewise linear."""
+    SHARED = auto()
+    """A layer with weights is called more than once."""
+    TIED = auto()
+    """An activation module is called more than once."""
+
+
 @dataclass(frozen=True)
 class Family:
     """A named set of networks.
 
     shape      draws the input shape (without batch), with at least so many features
     write      writes the network into a draft
-    has        what its networks contain, by which rewrites and claims know whether they apply
+    has        what its networks contain, by which rewrites and axioms know whether they apply
     soft       inputs and weights small enough for saturating units
     distinct   samples without equal features, so that maxima over inputs have no ties
     positive   no feature of a sample or baseline is negative, and each sample has one that is not zero
@@ -30,7 +57,7 @@ class Family:
     summary: str
     shape: Callable[[Source, int], tuple[int, ...]]
     write: Callable[[Draft], Network]
-    has: frozenset[str] = field(default_factory=frozenset)
+    has: frozenset[Has] = frozenset()
     soft: bool = False
     distinct: bool = False
     positive: bool = False
@@ -188,103 +215,106 @@ def _product(draft: Draft) -> Network:
     return draft.logits(h)
 
 
-def _has(words: str) -> frozenset[str]:
-    return frozenset(words.split())
-
+_DENSE_RELU = frozenset({Has.ACTIVATED, Has.DENSE, Has.RELU, Has.PIECEWISE})
+_CONV_RELU = frozenset({Has.ACTIVATED, Has.CONV, Has.RELU, Has.PIECEWISE})
+_DENSE_SMOOTH = frozenset({Has.ACTIVATED, Has.DENSE, Has.SMOOTH})
 
 _DRAWN = (
     Family(
         "relu", "dense networks with ReLU and biases", _flat, _dense(["relu"]),
-        has=_has("activated dense relu nested bias piecewise"),
+        has=_DENSE_RELU | {Has.NESTED},
     ),
     Family(
         "linear", "linear graphs: dense layers with biases, also in a row and in branches that add up", _flat, _linear,
-        has=_has("dense bias linear piecewise"),
+        has=frozenset({Has.DENSE, Has.PIECEWISE}),
     ),
     Family(
         "relu-nobias", "dense networks with ReLU and no bias: positively homogeneous", _flat,
-        _dense(["relu"], bias=False), has=_has("activated dense relu homogeneous piecewise"),
+        _dense(["relu"], bias=False), has=_DENSE_RELU,
     ),
     Family(
         "smooth", "dense networks with tanh, sigmoid, softplus or GELU, with biases", _flat,
-        _dense(["tanh", "sigmoid", "softplus", "gelu"], soft=True), has=_has("activated dense smooth bias"), soft=True,
+        _dense(["tanh", "sigmoid", "softplus", "gelu"], soft=True), has=_DENSE_SMOOTH, soft=True,
     ),
     Family(
         "odd-nobias", "dense networks with tanh and no bias: odd functions, f(0) = 0", _flat,
-        _dense(["tanh"], bias=False, soft=True), has=_has("activated dense smooth odd"), soft=True,
+        _dense(["tanh"], bias=False, soft=True), has=_DENSE_SMOOTH, soft=True,
     ),
     Family(
         "conv", "1-d, 2-d and 3-d convolutions with ReLU, stride, padding, dilation and groups, and a dense head",
-        _places, _conv, has=_has("activated conv relu bias piecewise"),
+        _places, _conv, has=_CONV_RELU,
     ),
     Family(
         "maxpool", "max-pooling (1-d, 2-d, overlapping, padded, dilated), on inputs or convolutions, before or after ReLU",
-        _signal_or_image, _maxpool, has=_has("max bias piecewise"), distinct=True,
+        _signal_or_image, _maxpool, has=frozenset({Has.MAX, Has.PIECEWISE}), distinct=True,
     ),
-    Family("maximum", "maxima of two dense branches", _flat, _max_of_branches, has=_has("max bias piecewise"), distinct=True),
+    Family(
+        "maximum", "maxima of two dense branches", _flat, _max_of_branches, has=frozenset({Has.MAX, Has.PIECEWISE}),
+        distinct=True,
+    ),
     Family(
         "relu-clear", f"dense ReLU networks whose linear outputs all keep {CLEARANCE} away from zero at the samples", _flat,
-        _clear, has=_has("activated dense relu bias piecewise"), scales=False,
+        _clear, has=_DENSE_RELU, scales=False,
     ),
     Family(
         "residual", "dense ReLU networks with skips: around layers, around an activation, activated sums", _flat, _residual,
-        has=_has("activated dense relu bias piecewise"),
+        has=_DENSE_RELU,
     ),
     Family(
         "functional", "dense networks whose ReLUs are functions in the forward pass, not modules", _flat,
-        _dense(["relu"], form="functional"), has=_has("activated dense relu bias piecewise"),
+        _dense(["relu"], form="functional"), has=_DENSE_RELU,
     ),
     Family(
         "stacked", "dense networks with two activations in a row (ReLU, tanh, sigmoid)", _flat, _stacked,
-        has=_has("activated dense bias"), soft=True,
+        has=frozenset({Has.ACTIVATED, Has.DENSE}), soft=True,
     ),
     Family(
         "relu-positive", "dense ReLU networks without positive biases, on inputs >= 0, with target logits > 0", _flat,
-        _positive, has=_has("activated dense relu bias piecewise"), positive=True,
+        _positive, has=_DENSE_RELU, positive=True,
     ),
     Family(
         "gap", "2-d convolutions with ReLU, global average pooling and a linear layer (the CAM architecture)", _image,
-        architectures.gap, has=_has("activated conv relu bias piecewise"),
+        architectures.gap, has=_CONV_RELU,
     ),
     Family(
         "vgg", "blocks of 3x3 convolution, ReLU and 2x2 max-pooling, and a dense head", _square, architectures.vgg,
-        has=_has("activated conv relu max bias piecewise"), distinct=True,
+        has=_CONV_RELU | {Has.MAX}, distinct=True,
     ),
     Family(
         "embedding", "sequences of word vectors: a layer for each word or a convolution, ReLU, mean or maximum, a dense head",
-        _words, architectures.embedding, has=_has("activated dense relu bias piecewise"), distinct=True,
+        _words, architectures.embedding, has=_DENSE_RELU, distinct=True,
     ),
     Family(
         "recurrent", "LSTM and GRU cells over a few time steps, written with visible gates, and a linear layer", _steps,
-        architectures.recurrent, has=_has("activated dense smooth product bias shared"), soft=True,
+        architectures.recurrent, has=_DENSE_SMOOTH | {Has.PRODUCT, Has.SHARED}, soft=True,
     ),
     Family(
         "attention", "one block of softmax attention with layer normalisation and GELU, the mean over tokens, a linear layer",
-        _tokens, architectures.attention, has=_has("activated only-gelu dense smooth product bias"), soft=True,
+        _tokens, architectures.attention, has=_DENSE_SMOOTH | {Has.ONLY_GELU, Has.PRODUCT}, soft=True,
     ),
     Family(
         "activations", "dense networks with LeakyReLU, PReLU, Hardtanh, |z|, ELU or SiLU, also two in a row", _flat,
-        ordinary.activations, has=_has("activated dense bias"), soft=True,
+        ordinary.activations, has=frozenset({Has.ACTIVATED, Has.DENSE}), soft=True,
     ),
     Family(
         "shared", "dense ReLU networks in which one layer, or one activation module, is called twice", _flat, ordinary.shared,
-        has=_has("activated relu bias piecewise shared tied"),
+        has=frozenset({Has.ACTIVATED, Has.RELU, Has.PIECEWISE, Has.SHARED, Has.TIED}),
     ),
     Family(
         "avgpool", "average and adaptive average pooling beside ReLU, on inputs or convolutions, and a dense head",
-        _signal_or_image, ordinary.avgpool, has=_has("activated conv relu bias piecewise"),
+        _signal_or_image, ordinary.avgpool, has=_CONV_RELU,
     ),
     Family(
         "normalised", "batch, layer and group normalisation in evaluation, beside ReLU", _flat_or_signal, ordinary.normalised,
-        has=_has("activated dense bias"), soft=True,
+        has=frozenset({Has.ACTIVATED, Has.DENSE}), soft=True,
     ),
     Family(
         "ratios", "exponentials, quotients, softmax and log-softmax as layers", _flat, ordinary.ratios,
-        has=_has("product bias"), soft=True,
+        has=frozenset({Has.PRODUCT}), soft=True,
     ),
     Family(
         "product", "products of two branches, with or without ReLU, plus a linear branch", _flat, _product,
-        has=_has("product bias"),
+        has=frozenset({Has.PRODUCT}),
     ),
 )  # fmt: skip
 

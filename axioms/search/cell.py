@@ -12,7 +12,8 @@ from ...reports.document import load_witness
 from ...results import Observed, Result
 from ..case import Case, GivenModel
 from ..tolerances import TOLERANCE
-from .falsify import ENOUGH, Bench, Tally, search
+from .bench import Bench
+from .falsify import ENOUGH, Tally, search
 from .plan import Cell, Options
 from .witnesses import error_document, evaluate, filename, read_case, to_document
 
@@ -71,7 +72,8 @@ def lost(cell: Cell, options: Options, given: GivenModel | None, why: str, at: s
     variants = [variant for variant in cell.variants if cell.axiom.full(variant) == at]
     if variants and isinstance(case, Case):
         result.axiom = cell.axiom.full(variants[0])
-        result.witness = error_document(cell.axiom, variants[0], cell.method, cell.family, case, why)
+        bench = Bench(cell.axiom, variants[0], cell.method, cell.family, None, options.device, given)
+        result.witness = error_document(bench, case, why)
         result.witness_file = _witness_file(result)
     verdict.judge(result, cell.claim)
     return result
@@ -94,7 +96,7 @@ def _search(
     if tally.error is not None:
         result.observed, result.note = Observed.ERROR, tally.error
         if tally.violated is not None:
-            _show_error(cell, variant, options, given, tally.violated, result)
+            _show_error(bench, tally.violated, result)
     elif tally.flaky:
         result.observed = Observed.INCONCLUSIVE
         result.note = _FLAKY
@@ -102,9 +104,7 @@ def _search(
         result.observed = Observed.VIOLATED
         result.axiom = cell.axiom.full(variant)
         try:
-            result.witness = to_document(
-                cell.axiom, variant, cell.method, cell.family, tally.violated, tol, options.device, given
-            )
+            result.witness = to_document(bench, tally.violated)
         except (MethodError, Unsupported) as error:
             result.observed = Observed.INCONCLUSIVE
             result.note = f"the counterexample could not be evaluated again: {error}"
@@ -148,15 +148,13 @@ def _witness_file(result: Result) -> str:
     return "witnesses/" + filename(result.method, result.axiom, result.family)
 
 
-def _show_error(
-    cell: Cell, variant: str, options: Options, given: GivenModel | None, case: Case, result: Result
-) -> None:
+def _show_error(bench: Bench, case: Case, result: Result) -> None:
     """The witness of the smallest case on which the method erred, and what it says there."""
     try:
-        evaluate(cell.axiom, variant, cell.method, case, None, options.device, given)
+        evaluate(bench, case)
     except MethodError as error:
-        result.note, result.axiom = str(error), cell.axiom.full(variant)
-        result.witness = error_document(cell.axiom, variant, cell.method, cell.family, case, result.note)
+        result.note, result.axiom = str(error), bench.axiom.full(bench.variant)
+        result.witness = error_document(bench, case, result.note)
         result.witness_file = _witness_file(result)
     except Unsupported:
         pass
@@ -171,8 +169,9 @@ def _replay_pinned(cell: Cell, options: Options, given: GivenModel | None, resul
     axiom, variant, case = read_case(document)
     if axiom is not cell.axiom or variant not in cell.variants:
         raise UsageError(f"{cell.claim.witness}: the pinned witness is one of {axiom.full(variant)}, not {cell.label}")
+    bench = Bench(axiom, variant, cell.method, cell.family, cell.claim.tol, options.device, given)
     try:
-        judgement, _, _ = evaluate(axiom, variant, cell.method, case, cell.claim.tol, options.device, given)
+        judgement, _, _ = evaluate(bench, case)
     except Unsupported:
         result.observed, result.unsupported = Observed.UNSUPPORTED, 1
         result.note = "the method refuses the network of the pinned witness"
@@ -190,5 +189,5 @@ def _replay_pinned(cell: Cell, options: Options, given: GivenModel | None, resul
         result.observed, result.note = Observed.HOLDS, "the pinned witness is stale: it no longer shows the failure"
         return
     result.observed, result.note = Observed.VIOLATED, "shown by the pinned witness"
-    result.witness = to_document(axiom, variant, cell.method, cell.family, case, cell.claim.tol, options.device, given)
+    result.witness = to_document(bench, case)
     result.witness_file = _witness_file(result)

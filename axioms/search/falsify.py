@@ -14,17 +14,16 @@ import hypothesis
 import torch
 from torch import Tensor
 
-from ...claims import Method
+from ...compat.torch_parts import unseen
 from ...errors import Defect, MethodError, Unsupported
-from ..axiom import Axiom
-from ..case import Case, GivenModel
+from ..case import Case
 from ..networks.compose import jittered
 from ..networks.families import MODEL
 from ..networks.kinks import MARGIN, SINGLE_MARGIN, has_kinks, on_kink
 from ..networks.spec import Network
 from ..tolerances import ROUNDOFF
-from ..trial import Trial
-from .streams import Drawn, Origin, Sample, shrink, stream
+from .bench import Bench
+from .streams import Drawn, Sample, shrink, stream
 from .witnesses import evaluate
 
 # Every fifth example is a network of ordinary size from a seed; the others are small and shrink.
@@ -71,98 +70,6 @@ class Tally:
             self.residual, self.tolerance = residual, tolerance
 
 
-@dataclass(frozen=True)
-class Bench:
-    """What does not change during a search."""
-
-    axiom: Axiom
-    variant: str
-    method: Method
-    family: str
-    tol: float | None
-    device: str = "cpu"
-    given: GivenModel | None = None
-    deadline: float | None = None
-
-    @property
-    def origin(self) -> Origin:
-        """Where the cases of this cell come from."""
-        return Origin.of(self.axiom, self.variant, self.family, self.method, self.given)
-
-    def late(self) -> bool:
-        """Whether the time that was given is over."""
-        return self.deadline is not None and time.monotonic() > self.deadline
-
-    def looks_elsewhere(self, case: Case) -> bool:
-        """Whether the method looks at a network where the axiom says nothing. Asked before a case counts as a counterexample.
-
-        It differentiates on a kink, at a point that is neither x nor the baseline: a quadrature node that falls on a kink to
-        the last bit gets one slope or the other by rounding, in either of two equivalent networks. Or it calls the network
-        outside the box on which it is what the axiom says.
-        """
-        trial, bound = Trial(self.method, case, self.device, self.given), self.axiom.within(case)
-        for each in self.axiom.evaluated(self.variant, case):
-            if not isinstance(each.network, Network):
-                continue
-            kinks = self.axiom.kinks != "any" and has_kinks(each.network)
-            if not kinks and bound is None:
-                continue
-            points: list[Tensor] = []
-            reach: list[float] = []
-
-            def record(
-                module: Any, inputs: tuple[Any, ...], seen: list[Tensor] = points, far: list[float] = reach
-            ) -> None:
-                if inputs and isinstance(inputs[0], Tensor):
-                    with torch._C.DisableTorchFunction():  # a method's function mode must not see what is copied here
-                        far.append(float(inputs[0].detach().abs().max()) if inputs[0].numel() else 0.0)
-                        if torch.is_grad_enabled():
-                            seen.append(inputs[0].detach().double().cpu().clone())
-
-            handle = trial.module(each).register_forward_pre_hook(record)
-            try:
-                trial.attribute(each)
-            finally:
-                handle.remove()
-            if bound is not None and max(reach, default=0.0) > bound:
-                return True
-            if not kinks:
-                continue
-            known = [t.double().cpu() for t in (trial.tensor(each.x, each), trial.reference(each))]
-            shape, margin = tuple(each.x.shape[1:]), SINGLE_MARGIN if each.dtype == "float32" else MARGIN
-            for batch in points:
-                if tuple(batch.shape[1:]) != shape:
-                    continue
-                new = [p for p in batch if not any((p == k).flatten(1).all(1).any() for k in known)]
-                if new and on_kink(each.network, torch.stack(new), margin):
-                    return True
-        return False
-
-    def rounding_decides(self, case: Case, gap: float) -> bool:
-        """Whether maps of equivalent networks differ no more than the map of one of them, when its weights are rounded anew.
-
-        Where a function is constant, the gradient is rounding, which a method that divides by its largest entry brings to
-        one: claims of right methods hold there for exact arithmetic alone. Weights are moved by JITTER roundings. A method of
-        the function moves by less than 2^10 u A then, the noise below which no gap is a violation (see `tolerances`); what
-        moves it by a gap's AMPLIFIED-th part is no matter of the networks. One network is no pair, and on kinks a map may
-        jump.
-        """
-        cases = self.axiom.evaluated(self.variant, case)
-        networks = {id(each.network) for each in cases}
-        if self.axiom.kinks != "off" or len(networks) < 2 or not isfinite(gap):
-            return False
-        trial, moved = Trial(self.method, case, self.device, self.given), 0.0
-        for each in cases:
-            if not isinstance(each.network, Network):
-                return False
-            other = each.but(network=jittered(each.network, JITTER * ROUNDOFF[each.dtype]))
-            try:
-                moved = max(moved, float((trial.attribute(other) - trial.attribute(each)).abs().max()))
-            except (Unsupported, MethodError):
-                return False
-        return gap <= AMPLIFIED * moved
-
-
 def search(bench: Bench, max_examples: int, seed: int) -> Tally:
     """Look for a counterexample; the tally holds the smallest one found.
 
@@ -184,6 +91,11 @@ def search(bench: Bench, max_examples: int, seed: int) -> Tally:
             if smaller is not None and _kind(again) == _kind(tally):
                 tally.violated = _smallest(bench, smaller, tally, SECOND_LOOK * max_examples, seed)
     return tally
+
+
+def _late(bench: Bench) -> bool:
+    """Whether the time that was given is over."""
+    return bench.deadline is not None and time.monotonic() > bench.deadline
 
 
 def _kind(tally: Tally) -> str:
@@ -210,14 +122,14 @@ def tried(bench: Bench, tally: Tally, is_wide: bool, n: int, seed: int) -> Sampl
         )
 
     for number in itertools.count():
-        if bench.late():  # drawing a chunk takes longer than many a method takes on all of it
+        if _late(bench):  # drawing a chunk takes longer than many a method takes on all of it
             tally.cut = True
             return None
         chunk, lost = cases.chunk(is_wide, n, number), 0
         for sample in chunk.samples:
             if done():
                 return None
-            if bench.late():
+            if _late(bench):
                 tally.cut = True
                 return None
             tally.discarded += sample.discarded
@@ -321,9 +233,7 @@ def _outcome(bench: Bench, case: Case, tally: Tally, shrinking: bool) -> tuple[s
         Defect: the case says nothing, since it holds a number that is not finite.
     """
     try:
-        judgement, comparison, _ = evaluate(
-            bench.axiom, bench.variant, bench.method, case, bench.tol, bench.device, bench.given
-        )
+        judgement, comparison, _ = evaluate(bench, case)
     except Unsupported:
         tally.unsupported += not shrinking
         return "unsupported", ""
@@ -333,7 +243,7 @@ def _outcome(bench: Bench, case: Case, tally: Tally, shrinking: bool) -> tuple[s
         return "error", str(error)
     if judgement.violated:
         _must_be_finite(case)
-        if bench.looks_elsewhere(case) or bench.rounding_decides(case, float(comparison.gap.max())):
+        if _looks_elsewhere(bench, case) or _rounding_decides(bench, case, float(comparison.gap.max())):
             return "elsewhere", ""
     if not shrinking:
         tally.examples += 1
@@ -348,3 +258,72 @@ def _must_be_finite(case: Case) -> None:
     # A method may answer what it likes to infinite weights.
     if not case.is_finite():
         raise Defect(f"a number of the drawn case is not finite: {' '.join(repr(case).split())}")
+
+
+def _looks_elsewhere(bench: Bench, case: Case) -> bool:
+    """Whether the method looks at a network where the axiom says nothing. Asked before a case counts as a counterexample.
+
+    It differentiates on a kink, at a point that is neither x nor the baseline: a quadrature node that falls on a kink to
+    the last bit gets one slope or the other by rounding, in either of two equivalent networks. Or it calls the network
+    outside the box on which it is what the axiom says.
+    """
+    trial, bound = bench.trial(case), bench.axiom.within(case)
+    for each in bench.axiom.evaluated(bench.variant, case):
+        if not isinstance(each.network, Network):
+            continue
+        kinks = bench.axiom.kinks != "any" and has_kinks(each.network)
+        if not kinks and bound is None:
+            continue
+        points: list[Tensor] = []
+        reach: list[float] = []
+
+        def record(module: Any, inputs: tuple[Any, ...], seen: list[Tensor] = points, far: list[float] = reach) -> None:
+            if inputs and isinstance(inputs[0], Tensor):
+                with unseen():  # a method's function mode must not see what is copied here
+                    far.append(float(inputs[0].detach().abs().max()) if inputs[0].numel() else 0.0)
+                    if torch.is_grad_enabled():
+                        seen.append(inputs[0].detach().double().cpu().clone())
+
+        handle = trial.module(each).register_forward_pre_hook(record)
+        try:
+            trial.attribute(each)
+        finally:
+            handle.remove()
+        if bound is not None and max(reach, default=0.0) > bound:
+            return True
+        if not kinks:
+            continue
+        known = [t.double().cpu() for t in (trial.tensor(each.x, each), trial.reference(each))]
+        shape, margin = tuple(each.x.shape[1:]), SINGLE_MARGIN if each.dtype == "float32" else MARGIN
+        for batch in points:
+            if tuple(batch.shape[1:]) != shape:
+                continue
+            new = [p for p in batch if not any((p == k).flatten(1).all(1).any() for k in known)]
+            if new and on_kink(each.network, torch.stack(new), margin):
+                return True
+    return False
+
+
+def _rounding_decides(bench: Bench, case: Case, gap: float) -> bool:
+    """Whether maps of equivalent networks differ no more than the map of one of them, when its weights are rounded anew.
+
+    Where a function is constant, the gradient is rounding, which a method that divides by its largest entry brings to
+    one: claims of right methods hold there for exact arithmetic alone. Weights are moved by JITTER roundings. A method of
+    the function moves by less than 2^10 u A then, the noise below which no gap is a violation (see `tolerances`); what
+    moves it by a gap's AMPLIFIED-th part is no matter of the networks. One network is no pair, and on kinks a map may
+    jump.
+    """
+    cases = bench.axiom.evaluated(bench.variant, case)
+    networks = {id(each.network) for each in cases}
+    if bench.axiom.kinks != "off" or len(networks) < 2 or not isfinite(gap):
+        return False
+    trial, moved = bench.trial(case), 0.0
+    for each in cases:
+        if not isinstance(each.network, Network):
+            return False
+        other = each.but(network=jittered(each.network, JITTER * ROUNDOFF[each.dtype]))
+        try:
+            moved = max(moved, float((trial.attribute(other) - trial.attribute(each)).abs().max()))
+        except (Unsupported, MethodError):
+            return False
+    return gap <= AMPLIFIED * moved

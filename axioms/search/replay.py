@@ -13,6 +13,7 @@ from ...reports.document import load_witness
 from .. import user_model as given_models
 from ..case import GivenModel, UserModel
 from ..tolerances import TOLERANCE
+from .bench import Bench
 from .witnesses import evaluate, read_case
 
 
@@ -85,7 +86,7 @@ def _replay_one(path: Path, target: str | None, device: str) -> Outcome:
     tol = stated if target is None and stated > TOLERANCE[case.dtype] else None
     full = axiom.full(variant)
     try:
-        judgement, _, _ = evaluate(axiom, variant, method, case, tol, device, given)
+        judgement, _, _ = evaluate(Bench(axiom, variant, method, document["family"], tol, device, given), case)
     except Unsupported:
         return Outcome(path, name, full, False, refused=True)
     except MethodError as error:

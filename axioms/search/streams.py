@@ -11,26 +11,26 @@ import contextlib
 import functools
 import hashlib
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import hypothesis
 from hypothesis import HealthCheck, Phase, Verbosity
 from hypothesis import strategies as st
-from hypothesis.control import current_build_context
-from hypothesis.database import InMemoryExampleDatabase, choices_to_bytes
+from hypothesis.database import InMemoryExampleDatabase
 from hypothesis.errors import Flaky, NoSuchExample, Unsatisfiable
-from hypothesis.internal.conjecture import providers
 
 from ...claims import Method
+from ...compat.hypothesis_parts import choices_so_far, only_global_constants, starts_from
 from ..axiom import Axiom
-from ..case import Case, GivenModel, Setting
+from ..case import Case, GivenModel
 from ..networks.families import MODEL, Family, members
 from ..networks.kinks import MARGIN, SINGLE_MARGIN, on_kink, segment_in_kink
 from ..networks.sources import Small, Source, Wide
 from ..networks.spec import Network
 from ..options import read_family
+from ..setting import Setting
 from ..trial import in_dtype_of, reference
 
 # Streams that one process keeps: cells that share one stand next to each other in a run.
@@ -163,8 +163,7 @@ def _drawn(origin: Origin, is_wide: bool, n: int, seed: int) -> Chunk:
             chunk.discarded += 1
             hypothesis.reject()
         assert drawn.case is not None
-        choices = tuple(current_build_context().data.choices)
-        chunk.samples.append(Sample(drawn.case, choices, chunk.discarded))
+        chunk.samples.append(Sample(drawn.case, choices_so_far(), chunk.discarded))
         chunk.discarded = 0
         return False
 
@@ -210,16 +209,15 @@ def shrink(origin: Origin, failing: Callable[[Drawn], bool], choices: tuple[Any,
     `hypothesis.find` forgets its database when it is given a seed; here it needs both, the choices and the seed.
     """
     database = InMemoryExampleDatabase()
-    database.save(b"found", choices_to_bytes(choices))
 
-    @quiet(n, Phase.reuse, Phase.shrink, database=database)
+    @quiet(n, Phase.reuse, Phase.shrink, database=database)  # above the seed, which takes the database away
+    @hypothesis.seed(seed)
     @hypothesis.given(small(origin))
     def keep(drawn: Drawn) -> None:
         if failing(drawn):
             raise _Found
 
-    keep._hypothesis_internal_use_seed = seed  # type: ignore[attr-defined]
-    keep._hypothesis_internal_database_key = b"found"  # type: ignore[attr-defined]
+    starts_from(keep, database, choices)
     try:
         with only_global_constants():
             keep()
@@ -241,28 +239,6 @@ def quiet(n: int, *phases: Phase, database: Any = None) -> hypothesis.settings:
         verbosity=Verbosity.quiet,
         suppress_health_check=list(HealthCheck),
     )
-
-
-@contextlib.contextmanager
-def only_global_constants() -> Iterator[None]:
-    """Let Hypothesis draw no constants from the source of whatever modules happen to be loaded.
-
-    It mixes integers it found in local source files into its draws, so the cases would depend on the working directory,
-    on which modules were imported before, and on the number of workers. Hypothesis has no setting for this; where the
-    hook is not there, nothing is changed.
-    """
-    original = getattr(providers, "_get_local_constants", None)
-    if original is None:
-        yield
-        return
-    empty = providers.Constants()
-    providers._get_local_constants = lambda: empty
-    providers.CONSTANTS_CACHE.cache.clear()
-    try:
-        yield
-    finally:
-        providers._get_local_constants = original
-        providers.CONSTANTS_CACHE.cache.clear()
 
 
 def derived_seed(seed: int, *names: str) -> int:

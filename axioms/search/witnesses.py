@@ -8,65 +8,54 @@ from typing import Any
 import torch
 
 from ... import axioms
-from ...claims import Method
 from ...errors import UsageError
 from ...methods.naming import file_name
 from ...results import SCHEMA_VERSION
 from ..axiom import Axiom
-from ..case import Case, GivenModel
+from ..case import Case
 from ..comparison import Comparison
 from ..networks.build import magnitude, seen_magnitude
 from ..networks.spec import Network
 from ..script import script
 from ..tolerances import Judgement, judge
 from ..trial import Trial
+from .bench import Bench
 
 
-def evaluate(
-    axiom: Axiom, variant: str, method: Method, case: Case, tol: float | None, device: str, given: GivenModel | None
-) -> tuple[Judgement, Comparison, Trial]:
-    """One method on one case of one axiom.
+def evaluate(bench: Bench, case: Case) -> tuple[Judgement, Comparison, Trial]:
+    """The method on one case.
 
     Raises:
         Unsupported, MethodError: see Trial.attribute.
     """
-    trial = Trial(method, case, device, given)
-    comparison = axiom.residual(variant, trial)
-    return judge(comparison, case.dtype, tol, _magnitude(axiom, variant, trial), trial.finite), comparison, trial
+    trial = bench.trial(case)
+    comparison = bench.axiom.residual(bench.variant, trial)
+    return judge(comparison, case.dtype, bench.tol, _magnitude(bench, case), trial.finite), comparison, trial
 
 
-def _magnitude(axiom: Axiom, variant: str, trial: Trial) -> Callable[[], float]:
+def _magnitude(bench: Bench, case: Case) -> Callable[[], float]:
     """The path magnitude over all networks that a check evaluates, to be called where it matters."""
     # On modules of its own: what the method does to them is not ours to build on.
-    own = Trial(trial.method, trial.case, trial.device, trial.given)
+    own = bench.trial(case)
 
-    def of(case: Case) -> float:
+    def of(each: Case) -> float:
         # The reference enters as well as x: completeness subtracts the output there.
-        x, start = own.tensor(case.x, case), own.reference(case)
-        if isinstance(case.network, Network):
-            return magnitude(case.network, torch.maximum(x.abs(), start.abs()).cpu())
-        target = torch.tensor(case.target, device=trial.device)
-        return seen_magnitude(own.module(case), torch.cat([x, start]), torch.cat([target, target]))
+        x, start = own.tensor(each.x, each), own.reference(each)
+        if isinstance(each.network, Network):
+            return magnitude(each.network, torch.maximum(x.abs(), start.abs()).cpu())
+        target = torch.tensor(each.target, device=own.device)
+        return seen_magnitude(own.module(each), torch.cat([x, start]), torch.cat([target, target]))
 
-    return lambda: max(of(case) for case in axiom.evaluated(variant, trial.case))
+    return lambda: max(of(each) for each in bench.axiom.evaluated(bench.variant, case))
 
 
-def to_document(
-    axiom: Axiom,
-    variant: str,
-    method: Method,
-    family: str,
-    case: Case,
-    tol: float | None,
-    device: str,
-    given: GivenModel | None,
-) -> dict[str, Any]:
+def to_document(bench: Bench, case: Case) -> dict[str, Any]:
     """The witness of a violated case, with its figures and its script.
 
     Raises:
         Unsupported, MethodError: the method does not answer on this case (any more).
-    """  # fmt: skip
-    judgement, comparison, trial = evaluate(axiom, variant, method, case, tol, device, given)
+    """
+    judgement, comparison, trial = evaluate(bench, case)
     figures = {
         "what": comparison.what,
         "expected": _finite(comparison.expected.tolist()),
@@ -75,10 +64,10 @@ def to_document(
         "tolerance": judgement.tolerance,
         "attribution": _finite(trial.attribute().tolist()),
     }
-    return _document(axiom, variant, method, family, case, figures, script(axiom, variant, method, case, judgement))
+    return _document(bench, case, figures, judgement)
 
 
-def error_document(axiom: Axiom, variant: str, method: Method, family: str, case: Case, error: str) -> dict[str, Any]:
+def error_document(bench: Bench, case: Case, error: str) -> dict[str, Any]:
     """The witness of a case on which a method raises, or returns something that is no attribution; `error` says what."""
     figures = {
         "what": f"error: {error}",
@@ -88,20 +77,18 @@ def error_document(axiom: Axiom, variant: str, method: Method, family: str, case
         "residual": None,
         "tolerance": None,
     }
-    return _document(axiom, variant, method, family, case, figures, script(axiom, variant, method, case, error))
+    return _document(bench, case, figures, error)
 
 
-def _document(
-    axiom: Axiom, variant: str, method: Method, family: str, case: Case, figures: dict[str, Any], program: str
-) -> dict[str, Any]:
+def _document(bench: Bench, case: Case, figures: dict[str, Any], shown: Judgement | str) -> dict[str, Any]:
     return {
         "schema_version": SCHEMA_VERSION,
-        "method": method.name,
-        "axiom": axiom.full(variant),
-        "family": family,
+        "method": bench.method.name,
+        "axiom": bench.axiom.full(bench.variant),
+        "family": bench.family,
         **case.to_json(),
         "figures": figures,
-        "script": program,
+        "script": script(bench.axiom, bench.variant, bench.method, case, shown),
     }
 
 

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
-from torch.utils.weak import WeakIdKeyDictionary
 
+from ...compat.torch_parts import WeakIdKeyDictionary
 from .operations import BILINEAR, FIRST, FRESH, LINEAR, QUIET, operation_name, random_or_training, tensors
 
 

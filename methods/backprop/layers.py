@@ -27,6 +27,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ...compat.torch_parts import unseen
 from ...errors import Unsupported, UsageError
 from .operations import PIECEWISE
 from .passes import Operation
@@ -229,7 +230,7 @@ def _named(tracing: LayerPass, module: nn.Module, name: str) -> Iterator[list[La
     seen: list[Layer] = []
 
     def look(module: nn.Module, inputs: Any, output: Any) -> None:
-        with torch._C.DisableTorchFunction():  # what is copied here is no part of the model
+        with unseen():  # what is copied here is no part of the model
             if not isinstance(output, Tensor) or not tracing.depends(output):
                 raise Unsupported(f"{tracing.method}: the module {name!r} returns no tensor that depends on the input")
             seen.append(tracing.watched(output))

@@ -11,8 +11,9 @@ from collections.abc import Callable
 from typing import Any
 
 from torch import Tensor
-from torch._ops import OpOverload
 from torch.overrides import resolve_name
+
+from ...compat.torch_parts import overload_name
 
 LINEAR = frozenset({
     "add", "sub", "rsub", "neg", "sum", "mean", "flatten", "reshape", "view", "view_as", "unsqueeze", "squeeze",
@@ -95,10 +96,7 @@ def operation_name(func: Callable[..., Any]) -> str:
     A reflected operator keeps its r where the order matters (rsub, rdiv, rpow); "property" is any attribute of a tensor
     that is not its values.
     """
-    if isinstance(func, OpOverload):
-        full = func._schema.name.replace("::", ".")
-    else:
-        full = resolve_name(func) or getattr(func, "__name__", "")
+    full = overload_name(func).replace("::", ".") or resolve_name(func) or getattr(func, "__name__", "")
     name = full.rpartition(".")[2]
     if name == "__get__":
         return _PROPERTIES.get(full.split(".")[-2], "property")
@@ -120,7 +118,7 @@ def in_place(func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, 
 @functools.lru_cache(maxsize=4096)
 def overwrites(func: Callable[..., Any]) -> bool:
     """Whether a function always overwrites its first argument."""
-    name = func._schema.name if isinstance(func, OpOverload) else getattr(func, "__name__", "")
+    name = overload_name(func) or getattr(func, "__name__", "")
     if name.startswith("__") and name.endswith("__"):
         return name == "__setitem__" or (name.startswith("__i") and name[3:-2] in {
             "add", "sub", "mul", "truediv", "div", "pow", "matmul",

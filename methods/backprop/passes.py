@@ -11,7 +11,6 @@ input; marks sit on the tensors of this forward pass and die with them.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -19,9 +18,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch._ops import OpOverload
 from torch.overrides import TorchFunctionMode
 
+from ...compat.torch_parts import base, compiler_is_used, operator_name, version
 from ...errors import Unsupported
 from .operations import (
     FIRST,
@@ -112,20 +111,20 @@ _NOTES = "_attribcheck_notes"
 def note(value: Tensor, name: str, what: Any) -> None:
     """Let a rule know something of a value: until something is written into it, it is found by `noted`."""
     known = dict(getattr(value, _NOTES, {}))
-    known[name] = (value._version, what)
+    known[name] = (version(value), what)
     setattr(value, _NOTES, known)
 
 
 def noted(value: Tensor, name: str) -> Any:
     """What a rule noted of a value; None where nothing is known of what it holds by now."""
-    version, what = getattr(value, _NOTES, {}).get(name, (None, None))
-    return what if version == value._version else None
+    written, what = getattr(value, _NOTES, {}).get(name, (None, None))
+    return what if written == version(value) else None
 
 
 def _same_notes(value: Tensor, of: Tensor) -> None:
     """A value that holds what another one does: what is known of that one is known of it, and nothing else."""
-    valid = {name: what for name, (version, what) in getattr(of, _NOTES, {}).items() if version == of._version}
-    setattr(value, _NOTES, {name: (value._version, what) for name, what in valid.items()})
+    valid = {name: what for name, (written, what) in getattr(of, _NOTES, {}).items() if written == version(of)}
+    setattr(value, _NOTES, {name: (version(value), what) for name, what in valid.items()})
 
 
 Rule = Callable[[Operation], Any]
@@ -155,8 +154,9 @@ class Pass(TorchFunctionMode):
 
     def overwritten(self, value: Tensor) -> Tensor:
         """A tensor that the input was written into, and what it is a view of."""
-        if value._base is not None:
-            self.watch(value._base)
+        viewed = base(value)
+        if viewed is not None:
+            self.watch(viewed)
         return self.watch(value)
 
     def depends(self, tensor: Tensor) -> bool:
@@ -238,7 +238,7 @@ _OUT_OF_PLACE: dict[str, Callable[..., Any]] = {
 
 def _out_of_place(name: str, func: Callable[..., Any]) -> Callable[..., Any]:
     """The function that computes what one ending in _ writes; an aten operation keeps its own order of arguments."""
-    written = func._schema.name if isinstance(func, OpOverload) else str(getattr(func, "_qualified_op_name", ""))
+    written = operator_name(func)
     if written.startswith("aten::"):
         found: Callable[..., Any] = getattr(torch.ops.aten, written.removeprefix("aten::").rstrip("_"))
         return found
@@ -260,9 +260,8 @@ def undisturbed(method: str, model: nn.Module) -> Iterator[None]:
 
 def _uncompiled() -> AbstractContextManager[Any]:
     """Compiled modules run as the Python they were made of; the compiler would trace the rules into their graphs."""
-    compiler_is_used = "torch._dynamo" in sys.modules
     stance: AbstractContextManager[Any] = (
-        torch.compiler.set_stance("force_eager") if compiler_is_used else nullcontext()
+        torch.compiler.set_stance("force_eager") if compiler_is_used() else nullcontext()
     )
     return stance
 

@@ -9,13 +9,15 @@ import attribcheck as ac
 import numpy as np
 import pytest
 from attribcheck import axioms
-from attribcheck.axioms.case import Case, GivenModel, Setting, UserModel
+from attribcheck.axioms.case import Case, GivenModel, UserModel
 from attribcheck.axioms.networks.build import build
 from attribcheck.axioms.networks.families import ANY, FAMILIES, MODEL, SUMMARIES
 from attribcheck.axioms.networks.sources import Small, Wide
 from attribcheck.axioms.networks.spec import Call, Layer, Network
-from attribcheck.axioms.search.falsify import Bench, search
+from attribcheck.axioms.search.bench import Bench
+from attribcheck.axioms.search.falsify import search
 from attribcheck.axioms.search.witnesses import evaluate, read_case
+from attribcheck.axioms.setting import Setting
 from attribcheck.claims import Method
 from attribcheck.methods.registry import as_method, get_method
 from hypothesis import given, settings
@@ -232,7 +234,7 @@ def test_a_broken_method_is_refuted(axiom: str, method: str, family: str, exampl
     assert figures["residual"] is None or figures["residual"] > figures["tolerance"]
     # The document alone shows it again.
     found, variant, case = read_case(witness)
-    again, _, _ = evaluate(found, variant, as_method(BROKEN[method]), case, None, "cpu", None)
+    again, _, _ = evaluate(Bench(found, variant, as_method(BROKEN[method]), family), case)
     assert again.violated
     if axiom != "repeat-determinism":  # where the answer differs from call to call
         assert again.residual == figures["residual"]
@@ -314,10 +316,10 @@ def test_every_printed_family_is_drawn() -> None:
         assert case is not None
         return str(case.options["family"])
 
-    drawn = {family(Bench(axiom, "delta", gradient, ANY, None), seed) for seed in range(200)}
+    drawn = {family(Bench(axiom, "delta", gradient, ANY), seed) for seed in range(200)}
     module = build(Network((2,), {"a": Layer("linear", weight=[[1.0, 2.0]])}, (Call("h", "a", ("x",)),)))
     model = GivenModel(UserModel("a:b", ""), module, np.eye(2), 1)
-    drawn.add(family(Bench(axiom, "delta", gradient, MODEL, None, given=model), 0))
+    drawn.add(family(Bench(axiom, "delta", gradient, MODEL, given=model), 0))
     assert drawn | {ANY} == set(SUMMARIES)
 
 
@@ -331,7 +333,7 @@ def test_a_method_is_not_recognised_by_its_name(name: str, label: str) -> None:
     axiom, variant = axioms.find(label)
 
     def tally(named: Method) -> tuple[Any, ...]:
-        seen = search(Bench(axiom, variant or "", named, "relu", None), 25, seed=1)
+        seen = search(Bench(axiom, variant or "", named, "relu"), 25, seed=1)
         return seen.examples, seen.residual, seen.tolerance, seen.vacuous, repr(seen.violated)
 
     def anonymous(*arguments: Any) -> Any:
@@ -363,12 +365,13 @@ def test_a_network_is_not_recognised_by_its_names(label: str) -> None:
     for seed in range(6):
         for target in methods:
             method = get_method(target) if isinstance(target, str) else as_method(target)
-            case = axiom.draw(variant or "", Bench(axiom, variant or "", method, ANY, None).origin.setting(Wide(seed)))
+            bench = Bench(axiom, variant or "", method, ANY)
+            case = axiom.draw(variant or "", bench.origin.setting(Wide(seed)))
             if case is None:
                 continue
             cases = case, with_other_names(case)
             assert cases[0].network != cases[1].network
-            first, second = (evaluate(axiom, variant or "", method, c, None, "cpu", None)[0] for c in cases)
+            first, second = (evaluate(bench, c)[0] for c in cases)
             assert first == second
             compared += 1
     assert compared >= 6

@@ -13,7 +13,7 @@ import torch
 from attribcheck import axioms
 from attribcheck.axioms.case import Case
 from attribcheck.axioms.networks.sources import Wide
-from attribcheck.axioms.search.falsify import Bench
+from attribcheck.axioms.search.bench import Bench
 from attribcheck.axioms.search.plan import Selection, plan
 from attribcheck.axioms.search.witnesses import evaluate, read_case
 from attribcheck.claims import Method
@@ -33,7 +33,7 @@ def checked(method: Any, other: str, family: str, kind: str = "holds", n: int = 
 
 
 def drawn(method: Method, other: str, seed: int = 0) -> Case:
-    case = EQUIVALENCE.draw(other, Bench(EQUIVALENCE, other, method, "relu", None).origin.setting(Wide(seed)))
+    case = EQUIVALENCE.draw(other, Bench(EQUIVALENCE, other, method, "relu").origin.setting(Wide(seed)))
     assert case is not None
     return case
 
@@ -71,7 +71,7 @@ def test_different_methods_are_told_apart(method: str, other: str, family: str) 
     assert (result.observed, result.verdict) == ("violated", "fail")
     assert result.witness is not None
     axiom, variant, case = read_case(result.witness)
-    again, _, _ = evaluate(axiom, variant, ac.get_method(method), case, None, "cpu", None)
+    again, _, _ = evaluate(Bench(axiom, variant, ac.get_method(method), family), case)
     assert (variant, again.violated, again.residual) == (other, True, result.witness["figures"]["residual"])
 
 
@@ -110,7 +110,7 @@ def test_an_error_of_the_other_method_is_said_to_be_its_own(monkeypatch: pytest.
     gradient = ac.get_method("gradient")
     case = Case.from_json(drawn(gradient, "gradient").to_json())
     with pytest.raises(MethodError, match="the method it is compared with, broken: raised ValueError: out of order"):
-        evaluate(EQUIVALENCE, "gradient", gradient, case, None, "cpu", None)
+        evaluate(Bench(EQUIVALENCE, "gradient", gradient, "relu"), case)
 
 
 def test_the_script_shows_both_answers(tmp_path: Path) -> None:

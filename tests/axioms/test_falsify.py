@@ -7,7 +7,8 @@ import pytest
 from attribcheck import axioms
 from attribcheck.axioms.case import Case
 from attribcheck.axioms.networks.spec import Call, Layer, Network
-from attribcheck.axioms.search.falsify import Bench, Tally, _outcome
+from attribcheck.axioms.search.bench import Bench
+from attribcheck.axioms.search.falsify import Tally, _outcome
 from attribcheck.errors import Defect
 from attribcheck.methods.registry import get_method
 from torch import Tensor, nn
@@ -44,7 +45,7 @@ def test_a_case_that_is_not_finite_accuses_nobody(answers: bool) -> None:
 
     network = Network((1,), {"linear1": Layer("linear", weight=[[np.inf]])}, [Call("h1", "linear1", ("x",))])
     axiom, variant = axioms.find("completeness/output")
-    bench = Bench(axiom, variant or "", get_method("gradient").but(function=attribute), "linear", None)
+    bench = Bench(axiom, variant or "", get_method("gradient").but(function=attribute), "linear")
     with pytest.raises(Defect, match="not finite"):
         _outcome(bench, Case(network, np.ones((1, 1)), (0,)), Tally(), shrinking=False)
     with pytest.raises(Defect, match="not finite"):

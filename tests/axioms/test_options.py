@@ -10,17 +10,18 @@ import numpy as np
 import pytest
 import torch
 from attribcheck import axioms
-from attribcheck.axioms.case import Setting
 from attribcheck.axioms.networks.build import build, evaluate
-from attribcheck.axioms.networks.families import FAMILIES
+from attribcheck.axioms.networks.families import FAMILIES, Has
 from attribcheck.axioms.networks.forms import FORMS, takes, written
 from attribcheck.axioms.networks.kinks import SINGLE_MARGIN, on_kink
 from attribcheck.axioms.networks.sources import Wide
 from attribcheck.axioms.networks.spec import Call, Layer, Network
 from attribcheck.axioms.options import OPTIONS, read_family
+from attribcheck.axioms.search.bench import Bench
 from attribcheck.axioms.search.plan import Selection, plan
 from attribcheck.axioms.search.streams import Origin, stream
 from attribcheck.axioms.search.witnesses import to_document
+from attribcheck.axioms.setting import Setting
 from attribcheck.errors import UsageError
 from attribcheck.methods.registry import get_method
 
@@ -39,7 +40,7 @@ def test_every_value_of_every_option_is_drawn_in_every_family(family: str) -> No
     seen = Counter(f"{name}={case.options[name]}" for case in cases for name in OPTIONS)
     fixed = set() if FAMILIES[family].scales else {"magnitude=large", "magnitude=tiny", "margin=narrow"}
     expected = {f"{name}={value}" for name, option in OPTIONS.items() for value in option.values} - fixed
-    if "activated" not in FAMILIES[family].has:
+    if Has.ACTIVATED not in FAMILIES[family].has:
         expected -= {f"form={way}" for way in ("method", "in-place", "in-place-method")}
     if family == "attention":  # GELU has no form that overwrites
         expected -= {"form=in-place", "form=in-place-method"}
@@ -150,7 +151,7 @@ def test_nothing_is_overwritten_that_is_read_again() -> None:
 def test_the_script_of_a_case_runs_with_torch_alone(family: str, options: str) -> None:
     method = get_method("gradient-times-input")
     for case in drawn(f"{family}({options}, dtype=float64)", 4):
-        document = to_document(COMPLETENESS, "output", method, family, case, None, "cpu", None)
+        document = to_document(Bench(COMPLETENESS, "output", method, family), case)
         space: dict[str, Any] = {}
         kept = torch.get_default_dtype()
         try:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from attribcheck import axioms
-from attribcheck.axioms.search.falsify import Bench, search
+from attribcheck.axioms.search.bench import Bench
+from attribcheck.axioms.search.falsify import search
 from attribcheck.axioms.search.streams import Origin, Stream, stream
 from attribcheck.methods.registry import get_method
 from torch import Tensor, nn
@@ -37,7 +38,7 @@ def test_chunks_differ() -> None:
 
 def test_a_case_shrinks_from_its_choices() -> None:
     axiom, variant = axioms.find("completeness/delta")
-    tally = search(Bench(axiom, variant or "", get_method("gradient-times-input"), "relu", None), 100, seed=3)
+    tally = search(Bench(axiom, variant or "", get_method("gradient-times-input"), "relu"), 100, seed=3)
     assert tally.violated is not None and not tally.flaky
     assert tally.violated.x.shape == (1, 1)
     assert abs(tally.violated.x).max() <= 2
@@ -46,7 +47,7 @@ def test_a_case_shrinks_from_its_choices() -> None:
 def test_a_method_that_refuses_networks_gets_more() -> None:
     """Of "any", LRP-0 refuses products; the examples are as many as were asked for all the same."""
     axiom, variant = axioms.find("linearity")
-    tally = search(Bench(axiom, variant or "", get_method("lrp-0"), "any", None), 40, seed=0)
+    tally = search(Bench(axiom, variant or "", get_method("lrp-0"), "any"), 40, seed=0)
     assert tally.examples == 40
     assert tally.unsupported > 0
 
@@ -58,6 +59,6 @@ def test_a_defect_that_only_wide_networks_show_is_looked_for_in_small_ones() -> 
 
     axiom, variant = axioms.find("completeness/output")
     method = get_method("gradient-times-input").but(function=large_only)
-    tally = search(Bench(axiom, variant or "", method, "relu-nobias", None), 50, seed=0)
+    tally = search(Bench(axiom, variant or "", method, "relu-nobias"), 50, seed=0)
     assert tally.violated is not None
     assert tally.violated.x[0].size >= 8

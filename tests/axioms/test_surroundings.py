@@ -16,7 +16,8 @@ import pytest
 import torch
 from attribcheck.axioms.case import Case
 from attribcheck.axioms.networks.spec import Call, Layer, Network
-from attribcheck.axioms.search.falsify import Bench, Tally, _outcome
+from attribcheck.axioms.search.bench import Bench
+from attribcheck.axioms.search.falsify import Tally, _outcome
 from attribcheck.calling import kept_random_numbers, kept_settings, seed_all, settings
 from attribcheck.errors import MethodError, UsageError
 from attribcheck.methods.registry import as_method
@@ -278,7 +279,7 @@ def test_rounding_of_a_constant_function_accuses_nobody(method: Callable[..., Te
     drawn = {"chain": ["split-linear"], "rewritten": two}
     case = Case(one, x, (0,), np.zeros_like(x), None, dtype="float32", drawn=drawn)
     axiom, variant = ac.axioms.find("implementation-invariance/split-linear")
-    bench = Bench(axiom, variant or "", as_method(method, "mine"), "any", None)
+    bench = Bench(axiom, variant or "", as_method(method, "mine"), "any")
     assert _outcome(bench, case, Tally(), shrinking=False)[0] == outcome
 
 

@@ -12,6 +12,7 @@ from attribcheck.axioms.case import Case
 from attribcheck.axioms.comparison import compare_entries, compare_maps, compare_sums
 from attribcheck.axioms.networks.build import build, magnitude, seen_magnitude
 from attribcheck.axioms.networks.spec import Network
+from attribcheck.axioms.search.bench import Bench
 from attribcheck.axioms.search.streams import Origin, Stream
 from attribcheck.axioms.search.witnesses import evaluate
 from attribcheck.axioms.tolerances import TOLERANCE, judge
@@ -119,7 +120,7 @@ def test_the_rounding_of_a_users_model_is_no_violation() -> None:
         case = Case(
             given.reference, x, (0, 1, 2, 3, 4, 5, 6, 7), x.copy(), options={"tier": "model", "family": "model"}
         )
-        judgement, comparison, _ = evaluate(axiom, "", method, case, None, "cpu", given)
+        judgement, comparison, _ = evaluate(Bench(axiom, "", method, "model", given=given), case)
         violated.append(judgement.violated)
         if not judgement.violated:
             assert 0 < float(comparison.gap.max()) < 1e-13

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from attribcheck.axioms.case import Setting
 from attribcheck.axioms.networks.build import build
 from attribcheck.axioms.networks.families import FAMILIES
 from attribcheck.axioms.networks.sources import Small
 from attribcheck.axioms.networks.spec import Network
+from attribcheck.axioms.setting import Setting
 from attribcheck.errors import Unsupported, UsageError
 from attribcheck.methods.dasp import dasp
 from attribcheck.methods.dasp_layers import Gaussian, larger, rectified

@@ -11,12 +11,12 @@ import pytest
 import torch
 import torch.nn.utils.prune
 from attribcheck import Unsupported, get_method
-from attribcheck.axioms.case import Setting
 from attribcheck.axioms.networks.build import build
 from attribcheck.axioms.networks.families import FAMILIES
 from attribcheck.axioms.networks.kinks import on_kink
 from attribcheck.axioms.networks.sources import Small
 from attribcheck.axioms.networks.spec import Network
+from attribcheck.axioms.setting import Setting
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn

@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from attribcheck.axioms.case import Case, Setting
+from attribcheck.axioms.case import Case
 from attribcheck.axioms.networks.build import build
 from attribcheck.axioms.networks.families import FAMILIES
 from attribcheck.axioms.networks.sources import Small
 from attribcheck.axioms.networks.spec import Network
+from attribcheck.axioms.setting import Setting
 from attribcheck.errors import Unsupported, UsageError
 from attribcheck.methods.expected_gradients import expected_gradients
 from attribcheck.methods.gradients import gradient, gradient_times_input

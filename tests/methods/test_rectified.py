@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 import torch
 from attribcheck import get_method
-from attribcheck.axioms.case import Setting
 from attribcheck.axioms.networks.build import build
 from attribcheck.axioms.networks.families import FAMILIES
 from attribcheck.axioms.networks.kinks import on_kink
 from attribcheck.axioms.networks.sources import Small, Wide
 from attribcheck.axioms.networks.spec import Network
+from attribcheck.axioms.setting import Setting
 from attribcheck.errors import Unsupported, UsageError
 from attribcheck.methods.gradients import gradient
 from attribcheck.methods.guided import guided_backprop

@@ -7,11 +7,11 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
-from attribcheck.axioms.case import Setting
 from attribcheck.axioms.networks.build import build
 from attribcheck.axioms.networks.families import FAMILIES
 from attribcheck.axioms.networks.sources import Wide
 from attribcheck.axioms.networks.spec import Network
+from attribcheck.axioms.setting import Setting
 from attribcheck.errors import Unsupported
 from attribcheck.methods.recursions import EPSILON, deeplift_recursion, lrp_epsilon_recursion
 from torch import Tensor, nn

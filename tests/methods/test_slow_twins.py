@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 import torch
 from attribcheck import get_method
-from attribcheck.axioms.case import Case, Setting
+from attribcheck.axioms.case import Case
 from attribcheck.axioms.networks.build import build
 from attribcheck.axioms.networks.families import FAMILIES
 from attribcheck.axioms.networks.kinks import on_kink, segment_in_kink
 from attribcheck.axioms.networks.sources import Small, Wide
 from attribcheck.axioms.networks.spec import Network
+from attribcheck.axioms.setting import Setting
 from attribcheck.calling import baseline_for
 from attribcheck.claims import Method
 from attribcheck.errors import Unsupported

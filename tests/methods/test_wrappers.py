@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 import torch
 from attribcheck import get_method
-from attribcheck.axioms.case import Case, Setting
+from attribcheck.axioms.case import Case
 from attribcheck.axioms.networks.build import build
 from attribcheck.axioms.networks.families import FAMILIES
 from attribcheck.axioms.networks.kinks import on_kink
 from attribcheck.axioms.networks.sources import Small
 from attribcheck.axioms.networks.spec import Network
+from attribcheck.axioms.setting import Setting
 from attribcheck.claims import Method, declaration
 from attribcheck.errors import UsageError
 from attribcheck.methods.competition import competition, survivors

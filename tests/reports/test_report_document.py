@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 from attribcheck.errors import UsageError
-from attribcheck.reports.document import dump, load_results, load_witness, to_json, validate_results, validate_witness
+from attribcheck.reports.document import load_results, load_witness, validate_results, validate_witness
+from attribcheck.reports.files import dump, to_json
 
 FAILED = 5  # results[5] is a refuted claim with a witness
 

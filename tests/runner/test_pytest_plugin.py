@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+from attribcheck.runner.lock import locked
 
 BROKEN = '''
 import torch
@@ -66,6 +67,18 @@ def test_options_win_over_the_ini_file(package: pytest.Pytester) -> None:
     document = json.loads((package.path / "elsewhere" / "results.json").read_text())
     assert (document["max_examples"], document["seed"]) == (4, 3)
     assert {r["method"] for r in document["results"]} == {"gradient-times-input"}
+
+
+def test_a_second_run_into_the_same_folder_is_refused(package: pytest.Pytester) -> None:
+    """The first one's workers are one run with it; see above."""
+    with locked(package.path / "attribcheck-report"):
+        for workers in ((), ("-n", "2")):
+            result = package.runpytest_subprocess("-m", "axioms", *workers)
+            assert result.ret == pytest.ExitCode.USAGE_ERROR
+            result.stderr.fnmatch_lines(
+                ["*another run writes into *attribcheck-report; wait for it, or choose another*"]
+            )
+    assert not (package.path / "attribcheck-report" / "results.json").exists()
 
 
 def test_without_settings_the_plugin_is_silent_and_loads_no_torch(pytester: pytest.Pytester) -> None:

@@ -32,3 +32,26 @@ def wait_until_gone(group: int) -> None:
             return
         time.sleep(0.2)
     pytest.fail("processes are left")
+
+
+def alive(name: str, value: str) -> list[int]:
+    """The processes that were started with this variable in their environment, and what these have started."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            environment = (folder / "environ").read_bytes().split(b"\0")
+            state = (folder / "stat").read_text().rpartition(")")[2].split()[0]
+        except OSError:  # it has just ended
+            continue
+        if f"{name}={value}".encode() in environment and state != "Z":
+            found.append(int(folder.name))
+    return found
+
+
+def wait_until_none(name: str, value: str) -> None:
+    """Return when none of them is left; fails after half a minute."""
+    for _ in range(150):
+        if not alive(name, value):
+            return
+        time.sleep(0.2)
+    pytest.fail(f"processes are left: {alive(name, value)}")

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from ..families import Family
+from ..families import Family, Has
 from .affine import FOLD_BATCHNORM, FUSE_LINEAR, SPLIT_LINEAR
-from .base import Context, Rewrite, largest_difference
+from .base import Context, Rewrite
 from .pieces import ACTIVATION_CHANGE, MAX_AS_RELUS, NESTED, RELU_IDENTITY
 from .units import DEAD, NEVER_ACTIVE, PERMUTE, RESCALE, SPLIT, SPLIT_SIGNED
 
@@ -33,7 +33,7 @@ CHAIN = "chain"
 
 def applicable(family: Family) -> list[Rewrite]:
     """The rewrites that have sites in the networks of a family; a layer that is called twice is none."""
-    return [rewrite for rewrite in REWRITES.values() if rewrite.needs & family.has and "tied" not in family.has]
+    return [rewrite for rewrite in REWRITES.values() if rewrite.needs & family.has and Has.TIED not in family.has]
 
 
-__all__ = ["CHAIN", "REWRITES", "Context", "Rewrite", "applicable", "largest_difference"]
+__all__ = ["CHAIN", "REWRITES", "Context", "Rewrite", "applicable"]

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from ..build import values
+from ..families import Has
 from ..sources import WHOLE
 from ..spec import Layer, Network
 from .base import Context, Rewrite
@@ -147,7 +148,7 @@ def _fold_batchnorm(network: Network, context: Context) -> Network | None:
     return None
 
 
-_ALL = frozenset({"dense", "conv", "max", "product"})
+_ALL = frozenset({Has.DENSE, Has.CONV, Has.MAX, Has.PRODUCT})
 
 SPLIT_LINEAR = Rewrite("split-linear", "W h = (W U^-1) (U h) for an invertible U", split_linear, _ALL)
 FUSE_LINEAR = Rewrite("fuse-linear", "V (W h) = (V W) h", _fuse_linear, _ALL, _with_pair)

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import torch
-
-from ..build import evaluate
+from ..families import Has
 from ..sources import Array, Source
 from ..spec import Network
 
@@ -35,18 +33,12 @@ class Rewrite:
 
     apply     the rewritten network, or None where the network has no site for it
     prepare   makes a site first (the prepared network is the one under test), or None where it cannot
-    needs     the family has at least one of these (see families.Family.has)
+    needs     the family has at least one of these (see families.Has)
     proof     one line that says why the function is preserved
     """
 
     name: str
     proof: str
     apply: Step
-    needs: frozenset[str]
+    needs: frozenset[Has]
     prepare: Step = _as_is
-
-
-def largest_difference(left: Network, right: Network, x: torch.Tensor) -> tuple[float, float]:
-    """How far two networks are apart at x [P, *shape], and the scale of their outputs."""
-    a, b = evaluate(left, x), evaluate(right, x)
-    return float((a - b).abs().max()), float(torch.maximum(a.abs(), b.abs()).max())

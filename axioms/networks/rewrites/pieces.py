@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from ..build import values
+from ..families import Has
 from ..sources import WEIGHTS
 from ..spec import Call, Layer, Network, Sketch
 from .base import Context, Rewrite
@@ -186,20 +187,20 @@ def _activation_change(network: Network, context: Context) -> Network | None:
     return _replaced(network, call, value, edit)
 
 
-_EVERY = frozenset({"dense", "conv", "max", "product"})
+_EVERY = frozenset({Has.DENSE, Has.CONV, Has.MAX, Has.PRODUCT})
 
 RELU_IDENTITY = Rewrite("relu-identity", "h = ReLU(h) - ReLU(-h)", _relu_identity, _EVERY)
-MAX_AS_RELUS = Rewrite("max-as-relus", "max(a, b) = b + ReLU(a - b)", _max_as_relus, frozenset({"max"}))
+MAX_AS_RELUS = Rewrite("max-as-relus", "max(a, b) = b + ReLU(a - b)", _max_as_relus, frozenset({Has.MAX}))
 NESTED = Rewrite(
     "nested",
     "ReLU(a ReLU(u) - c - D) = ReLU(a ReLU(u - c/a) - D) for a, c > 0, D >= 0",
     _nested,
-    frozenset({"nested"}),
+    frozenset({Has.NESTED}),
     _with_nested,
 )
 ACTIVATION_CHANGE = Rewrite(
     "activation-change",
     "tanh(z) = 2 sigmoid(2z) - 1 and its kin",
     _activation_change,
-    frozenset({"smooth"}),
+    frozenset({Has.SMOOTH}),
 )

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from ..build import values
+from ..families import Has
 from ..layers.kinds import kind_of
 from ..sources import WEIGHTS
 from ..spec import Layer, Network
@@ -180,8 +181,8 @@ def _largest_input(network: Network, block: Block, bound: float) -> float:
     return float(values(twin, corner)[read].max())
 
 
-_HIDDEN = frozenset({"dense", "conv"})
-_RECTIFIED = frozenset({"relu"})
+_HIDDEN = frozenset({Has.DENSE, Has.CONV})
+_RECTIFIED = frozenset({Has.RELU})
 
 PERMUTE = Rewrite("permute", "a sum does not depend on the order of its terms", _permute, _HIDDEN, _with_block)
 RESCALE = Rewrite("rescale", "ReLU(c z) = c ReLU(z) for c > 0, and so for max", _rescale, _RECTIFIED)

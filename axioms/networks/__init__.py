@@ -1,0 +1,1 @@
+"""Networks as data: what they compute, how they are drawn, written, and rewritten."""
