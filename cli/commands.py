@@ -13,7 +13,7 @@ import click
 
 from ..errors import UsageError
 from ..results import REPORT_DIR, Observed
-from .interruption import hear_early
+from .interruption import hear, hear_early
 from .session import Session, opened
 from .terminal import Terminal
 
@@ -290,18 +290,23 @@ def explain(name: str) -> None:
 @click.argument("witness", type=click.Path(path_type=Path), metavar="WITNESS.json|DIR")
 @click.argument("target", required=False)
 @click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True)
+@click.option("--timeout", type=_Positive(False, at_least=1e-9), metavar="SECONDS",
+              help="Of one call of a method, which is ended then.  [default: 120]")  # fmt: skip
 @click.pass_context
-def replay(ctx: click.Context, witness: Path, target: str | None, device: str) -> None:
+def replay(ctx: click.Context, witness: Path, target: str | None, device: str, timeout: float | None) -> None:
     """Evaluate saved counterexamples again, with the method that they name or with TARGET.
 
     Exit codes: 0 not reproduced; 1 reproduced; 2 wrong usage or unreadable input.
     """
-    from ..axioms.search import replay as replaying
+    from ..runner import replays
+    from ..runner.axioms import TIMEOUT
+    from ..runner.running import executor
 
-    outcomes = replaying.replay(witness, target, device)
+    hear()
+    outcomes = replays.replay(witness, target, device, executor(1, timeout or TIMEOUT, None, device))
     for outcome in outcomes:
         click.echo(outcome.line())
-    if any(outcome.error and not outcome.reproduced for outcome in outcomes):
+    if any((outcome.error or outcome.observed == Observed.ERROR) and not outcome.reproduced for outcome in outcomes):
         ctx.exit(2)
     ctx.exit(1 if any(outcome.reproduced for outcome in outcomes) else 0)
 

@@ -10,6 +10,7 @@ import torch
 from ...errors import MethodError, Unsupported, UsageError, first_line
 from ...methods.registry import get_method
 from ...reports.document import load_witness
+from ...results import Observed, Row
 from .. import user_model as given_models
 from ..case import GivenModel, UserModel
 from ..tolerances import TOLERANCE
@@ -17,12 +18,13 @@ from .bench import Bench
 from .witnesses import evaluate, read_case
 
 
-@dataclass(frozen=True)
-class Outcome:
+@dataclass
+class Outcome(Row):
     """One replayed witness.
 
     error    what the method raised, or returned that is no attribution; reproduced where that is what the witness shows
     refused  the method says that it cannot treat the network
+    wrong    why the document cannot be evaluated; None where it can
     """
 
     path: Path
@@ -33,12 +35,19 @@ class Outcome:
     tolerance: float | None = None
     error: str | None = None
     refused: bool = False
+    wrong: str | None = None
+
+    @property
+    def id(self) -> str:
+        """Its file, what it shows, and the method."""
+        return f"{self.path}: {self.axiom}, {self.method}"
 
     def line(self) -> str:
         """One line for a terminal."""
-        head = f"{self.path}: {self.axiom}, {self.method}: "
-        if self.error:
-            return head + ("reproduced: " if self.reproduced else "error: ") + self.error
+        head = f"{self.id}: "
+        error = self.note if self.observed == Observed.ERROR else self.error
+        if error:
+            return head + ("reproduced: " if self.reproduced else "error: ") + error
         if self.refused:
             return head + "not reproduced: the method refuses this network"
         if self.tolerance is None:
@@ -49,13 +58,22 @@ class Outcome:
 
 
 def replay(path: Path, target: str | None = None, device: str = "cpu") -> list[Outcome]:
-    """Evaluate a witness, or every witness of a folder, again.
+    """Evaluate a witness, or every witness of a folder, again, in this process.
 
     Args:
         target: another method to try on the same cases; by default the one that the witness names.
 
     Raises:
         UsageError: nothing readable there, an unknown target, or no CUDA device.
+    """
+    return [replay_one(each, target, device) for each in witnesses(path, device)]
+
+
+def witnesses(path: Path, device: str = "cpu") -> list[Path]:
+    """The files of a witness, or of every witness of a folder.
+
+    Raises:
+        UsageError: there is none in the folder, or no CUDA device.
     """
     if device == "cuda" and not torch.cuda.is_available():
         raise UsageError("--device cuda: torch sees no CUDA device here; use --device cpu")
@@ -66,10 +84,28 @@ def replay(path: Path, target: str | None = None, device: str = "cpu") -> list[O
             raise UsageError(f"{path}: no witnesses (*.json) in this folder")
     else:
         paths = [path]
-    return [_replay_one(p, target, device) for p in paths]
+    return paths
 
 
-def _replay_one(path: Path, target: str | None, device: str) -> Outcome:
+def readable(path: Path, target: str | None) -> tuple[str, str, bool]:
+    """The method and the axiom of a witness, and whether it shows an error.
+
+    Raises:
+        UsageError: the file is no witness, or there is no such method.
+    """
+    document = load_witness(path)
+    axiom, variant, _ = read_case(document)
+    name = target or document["method"]
+    get_method(name)
+    return name, axiom.full(variant), "error" in document["figures"]
+
+
+def replay_one(path: Path, target: str | None, device: str) -> Outcome:
+    """Evaluate one witness again, in this process.
+
+    Raises:
+        UsageError: it cannot be read or evaluated, or there is no such method.
+    """
     document = load_witness(path)
     axiom, variant, case = read_case(document)
     name = target or document["method"]

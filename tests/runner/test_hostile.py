@@ -123,6 +123,22 @@ def test_a_hang_ends_in_a_witness_that_is_not_called_again(here: Path) -> None:
     assert (here / "calls").read_text() == "x"
 
 
+@pytest.mark.parametrize(
+    ("method", "said"), [("exits", "ended the process"), ("never_returns", "did not return within 8 s")]
+)
+def test_a_witness_of_it_is_replayed_and_reproduced(method: str, said: str, here: Path) -> None:
+    subprocess.run(command(method), cwd=here, capture_output=True, timeout=GENEROUS, check=False)
+    given = [sys.executable, "-m", "attribcheck", "replay", "attribcheck-report", "--timeout", "8"]
+    done = subprocess.run(given, cwd=here, capture_output=True, text=True, timeout=GENEROUS, check=False)
+    lines = done.stdout.splitlines()
+    assert (done.returncode, len(lines), done.stderr) == (1, 3, "")
+    assert all(": reproduced: " in line and said in line for line in lines)
+    right = subprocess.run(
+        [*given, "hostile:right"], cwd=here, capture_output=True, text=True, timeout=GENEROUS, check=False
+    )
+    assert (right.returncode, right.stdout.count("not reproduced: the method answers")) == (0, 3)
+
+
 @pytest.mark.parametrize("method", ["never_returns", "never_returns_in_c"])
 def test_ctrl_c_is_answered_while_a_method_hangs(method: str, here: Path) -> None:
     child = started(command("right", method, options=("--timeout", "600", "-v")), here, HOSTILE=str(here))
