@@ -63,6 +63,9 @@ BOUNDS = [
     ("integrated-gradients", nn.Tanh, 2 + passes(24 * BATCH) + passes(48 * BATCH)),
     ("integrated-gradients(steps=50)", nn.ReLU, 1 + passes(50 * BATCH)),
     ("integrated-gradients(steps=300)", nn.ReLU, 1 + passes(300 * BATCH)),
+    # The same for twenty times as many paths.
+    ("expected-gradients", nn.ReLU, 2 * passes(BATCH * DATA * 10) + passes(2 * BATCH * DATA * 10)),
+    ("expected-gradients", nn.Tanh, 2 + passes(24 * BATCH * DATA) + passes(48 * BATCH * DATA)),
 ]
 
 
