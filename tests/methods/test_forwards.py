@@ -66,6 +66,9 @@ BOUNDS = [
     # The same for twenty times as many paths.
     ("expected-gradients", nn.ReLU, 2 * passes(BATCH * DATA * 10) + passes(2 * BATCH * DATA * 10)),
     ("expected-gradients", nn.Tanh, 2 + passes(24 * BATCH * DATA) + passes(48 * BATCH * DATA)),
+    ("shapley", nn.Tanh, passes(BATCH * 2**FEATURES)),
+    ("shapley-sampling", nn.Tanh, passes(BATCH * 25 * (FEATURES + 1))),
+    ("shapley-sampling(n_samples=100)", nn.Tanh, passes(BATCH * 100 * (FEATURES + 1))),
 ]
 
 
