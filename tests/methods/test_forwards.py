@@ -69,6 +69,8 @@ BOUNDS = [
     ("shapley", nn.Tanh, passes(BATCH * 2**FEATURES)),
     ("shapley-sampling", nn.Tanh, passes(BATCH * 25 * (FEATURES + 1))),
     ("shapley-sampling(n_samples=100)", nn.Tanh, passes(BATCH * 100 * (FEATURES + 1))),
+    ("lime", nn.Tanh, passes(BATCH * 100)),
+    ("kernel-shap", nn.Tanh, passes(BATCH * 100)),
 ]
 
 
