@@ -97,7 +97,7 @@ def lime(
     """
     _check("lime", n_samples)
     baseline = torch.zeros_like(x) if baseline is None else baseline
-    present = torch.randint(2, (len(x), n_samples, x[:1].numel()), device=x.device) == 1
+    present = torch.randint(2, (len(x), n_samples, x.shape[1:].numel()), device=x.device) == 1
     inputs = _inputs(x, baseline, present)
     distance = 1 - F.cosine_similarity(inputs.double(), x.flatten(1)[:, None].double(), dim=2)
     weights = torch.exp(-distance.square() / 2)
@@ -184,7 +184,7 @@ def kernel_shap(
         Unsupported: a single feature, which leaves no coalition to draw; more features than the coalitions determine.
     """
     _check("kernel-shap", n_samples)
-    n = x[:1].numel()
+    n = x.shape[1:].numel()
     if n < 2:
         raise Unsupported("kernel-shap draws coalitions between none and all features: it needs two features")
     if n > n_samples - 2:
