@@ -117,6 +117,24 @@ def test_a_competition_of_a_stochastic_base_draws_the_same_for_each_label() -> N
     assert len(forwards("competition(smoothgrad)")) == 1 + 3
 
 
+@pytest.mark.parametrize(
+    ("name", "most"),
+    [
+        ("FeatureAblation", 1 + 1),
+        ("FeatureAblation(perturbations_per_eval=2)", 1 + 3),
+        ("Occlusion(sliding_window_shapes=(2,))", 1 + 1),
+        ("ShapleyValueSampling(n_samples=10)", 2 + 10),
+        ("KernelShap(n_samples=50)", BATCH * (1 + 1)),
+    ],
+)
+def test_captum_perturbs_in_batches_unless_it_is_told_how_many_at_once(name: str, most: int) -> None:
+    pytest.importorskip("captum.attr")
+    rows = forwards(f"captum:{name}")
+    assert len(rows) <= most
+    assert max(rows) <= ROWS
+    assert "perturbations_per_eval=2" not in name or max(rows) == 2 * BATCH
+
+
 # -- the axiom that asks most -------------------------------------------------------------------------------------
 
 
