@@ -50,9 +50,23 @@ def _draw(variant: str, setting: Setting) -> Case:
 
 
 def _at(case: Case, t: Tensor) -> Case:
-    """The case at the fractions t [B] of the way from x to the end."""
-    shares = t.numpy().reshape(-1, *[1] * (case.x.ndim - 1))
-    return case.but(x=case.x + shares * (np.asarray(case.drawn["end"]) - case.x))
+    """The case at the fractions t [T B] of the way from x to the end: its B samples, T times."""
+    times = len(t) // len(case.x)
+    x, baseline = (
+        None if array is None else np.tile(array, (times, *[1] * (array.ndim - 1))) for array in (case.x, case.baseline)
+    )
+    assert x is not None
+    shares = t.numpy().reshape(-1, *[1] * (x.ndim - 1))
+    x = x + shares * (np.asarray(case.drawn["end"]) - x)
+    return case.but(x=x, target=case.target * times, baseline=baseline)
+
+
+def _as_rows(trial: Trial) -> bool:
+    """Whether the map of a point is the same in any batch, so that all points may stand in one: a method that does not claim
+    that, draws noise, or gets a baseline that is computed from the batch is called once for each."""
+    method = trial.method
+    alone = any(claim.kind == "holds" and claim.name == "batch-independence" for claim in method.claims)
+    return alone and not method.stochastic and not (method.needs_data and trial.case.data is None)
 
 
 def _evaluated(variant: str, case: Case) -> list[Case]:
@@ -60,7 +74,8 @@ def _evaluated(variant: str, case: Case) -> list[Case]:
 
 
 def _residual(variant: str, trial: Trial) -> Comparison:
-    """One call for each point, with the batch as it is: a stochastic method then draws the same noise in each."""
+    """One call for the grid where its points may stand in one batch; else one for each point, with the batch as it is: a
+    stochastic method then draws the same noise in each."""
     case = trial.case
     samples = torch.arange(len(case.x))
 
@@ -74,7 +89,9 @@ def _residual(variant: str, trial: Trial) -> Comparison:
         return (c - 2 * b + a).abs().amax(-1)
 
     grid = torch.arange(_INTERVALS + 1, dtype=torch.float64) / _INTERVALS
-    maps = torch.stack([attribution(t.expand(len(samples))) for t in grid])
+    shares = grid[:, None].expand(-1, len(samples))
+    rows = [shares.flatten()] if _as_rows(trial) else list(shares)
+    maps = torch.cat([attribution(t) for t in rows]).reshape(len(grid), len(samples), -1)
     size = maps.abs().amax((0, 2))
     k = bend(maps[:-2], maps[1:-1], maps[2:]).argmax(0).cpu()
     low, high = grid[k], grid[k + 2]

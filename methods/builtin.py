@@ -26,8 +26,8 @@ from . import (
     rectgrad_mod,
     rectified,
     recursions,
+    regressions,
     reveal_cancel,
-    sampled_by_captum,
     sanity_claims,
     shapley,
     smoothgrad,
@@ -91,7 +91,8 @@ _CATALOGUE = (
     shapley.shapley,
     shapley.shapley_sampling,
     dasp.dasp,
-    *sampled_by_captum.available().values(),
+    regressions.lime,
+    regressions.kernel_shap,
 )
 
 WRAPPERS: dict[str, Callable[..., Method]] = {
@@ -138,6 +139,3 @@ def _registered() -> dict[str, Method]:
 
 
 BUILTIN: dict[str, Method] = _registered()
-
-ABSENT = frozenset({"lime", "kernel-shap"} - BUILTIN.keys())
-"""Methods whose library is not installed: asking for one says what to install."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ..claims import Claim, Method, fails, holds
+from .perturbation import ROWS
 
 ALIASES = {"cgi": "gradient-times-input", "clrp": "lrp-epsilon", "cdasp": "dasp"}
 """The three competitions that have names of their own (Gupta and Arora 2019, section 5), with their bases."""
@@ -27,7 +29,7 @@ removing x1 costs 1); the other logits are looked at, on purpose; linearity; con
 x = 1; whatever fails for the base, which it is where there is one logit.
 
 Args:
-    model: maps [B, *shape] to logits [B, C], in eval mode. The base is called C times.
+    model: maps [B, *shape] to logits [B, C], in eval mode. The base is called with C B rows, in batches.
     x: inputs [B, *shape].
     target: [B], the logit of each sample.
     baseline: [B, *shape] where the base takes one.
@@ -59,16 +61,18 @@ def competition(base: Method) -> Method:
     ) -> Tensor:
         with torch.no_grad():
             labels = model(x[:1]).shape[1]
+        # A stochastic base draws the same numbers for each label; any other takes the labels as rows of its batch.
+        at_once = 1 if base.stochastic else max(1, ROWS // max(1, len(x)))
         devices = [x.device] if x.device.type == "cuda" else []
         maps: list[Tensor] = []
-        for label in range(labels):
-            every = torch.full_like(target, label)
-            if label < labels - 1:  # a stochastic base draws the same numbers for each label
-                with torch.random.fork_rng(devices=devices):
-                    maps.append(base.function(model, x, every, baseline, **options))
-            else:
-                maps.append(base.function(model, x, every, baseline, **options))
-        return survivors(torch.stack(maps), target)
+        for some in torch.arange(labels, device=target.device).split(at_once):
+            last = int(some[-1]) == labels - 1
+            with contextlib.nullcontext() if last else torch.random.fork_rng(devices=devices):
+                found = base.function(
+                    model, _times(x, some), some.repeat_interleave(len(x)), _times(baseline, some), **options
+                )
+            maps.append(found.reshape(-1, *x.shape))
+        return survivors(torch.cat(maps), target)
 
     return Method(
         name=f"competition({base.name})",
@@ -79,6 +83,11 @@ def competition(base: Method) -> Method:
         claims=_claims(base),
         doc=_DOC.format(base=base.name).strip(),
     )
+
+
+def _times(tensor: Tensor | None, some: Tensor) -> Any:
+    """A batch [B, *shape] as often as there are labels; None for None."""
+    return None if tensor is None else tensor.repeat(len(some), *[1] * (tensor.dim() - 1))
 
 
 def survivors(maps: Tensor, target: Tensor) -> Tensor:

@@ -12,6 +12,9 @@ from .path_integral import integrate_gradients
 # Rows of the data that are taken; from more, equally many at equal steps.
 MOST_ROWS = 64
 
+# Numbers in the ends of the paths that are integrated at once.
+_NUMBERS = 2**20
+
 _MEAN = "proved here: a mean of integrated gradients, each of which has it (Sundararajan et al. 2017)"
 _ADDITIVE = "proved here: on a linear graph the mean of w (x - row) is w (x - mean)"
 
@@ -59,7 +62,7 @@ def expected_gradients(
         data: [M, *shape], M > 0.
 
     Returns:
-        [B, *shape], in units of the output.
+        [B, *shape], in units of the output. The paths from all rows to all samples are integrated at once.
 
     Raises:
         UsageError: no data were given.
@@ -70,6 +73,7 @@ def expected_gradients(
     step = -(-len(data) // MOST_ROWS)
     rows = data[::step]
     total = torch.zeros_like(x)
-    for row in rows:
-        total += integrate_gradients(model, x, target, row.expand_as(x))
+    for some in rows.split(max(1, _NUMBERS // max(1, x.numel()))):
+        starts, ends = some.repeat_interleave(len(x), 0), x.repeat(len(some), *[1] * (x.dim() - 1))
+        total += integrate_gradients(model, ends, target.repeat(len(some)), starts).reshape(-1, *x.shape).sum(0)
     return total / len(rows)

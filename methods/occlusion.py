@@ -136,7 +136,7 @@ def box_occlusion(
         stride: of the box along each axis of positions; not larger than its size, so that every feature is covered.
 
     Returns:
-        [B, *shape], in units of the output. Costs one forward pass for each box.
+        [B, *shape], in units of the output. Costs a forward pass of a row for each box and sample, in batches.
 
     Raises:
         UsageError: sizes or strides are not positive, a stride exceeds its size, or their number is not that of the axes.
@@ -150,12 +150,15 @@ def box_occlusion(
     masks = torch.zeros(len(boxes), *x.shape[1:], dtype=torch.bool, device=x.device)
     for mask, box in zip(masks, boxes, strict=True):
         mask[(..., *(slice(start, stop) for start, stop in box))] = True
-    here, total = outputs_at(model, x, target), torch.zeros_like(x)
-    for b in range(len(x)):
-        without = outputs_at(model, torch.where(masks, baseline[b], x[b]), target[b])
-        losses = (here[b] - without).reshape(-1, *[1] * (x.dim() - 1))
-        total[b] = (losses * masks).sum(0) / masks.sum(0)
-    return total
+
+    def occluded(start: int, stop: int) -> tuple[Tensor, Tensor]:
+        cell = torch.arange(start, stop, device=x.device)
+        row, box = cell // len(boxes), cell % len(boxes)
+        return torch.where(masks[box], baseline[row], x[row]), target[row]
+
+    without = target_outputs(model, len(x) * len(boxes), occluded).reshape(len(x), len(boxes))
+    losses = outputs_at(model, x, target)[:, None] - without
+    return (losses @ masks.flatten(1).to(losses)).reshape(x.shape) / masks.sum(0)
 
 
 def _boxes(size: int | tuple[int, ...], stride: int | tuple[int, ...], axes: int) -> list[tuple[int, int]]:

@@ -1,28 +1,33 @@
-"""The mean gradient on the segment from a baseline: exact on piecewise linear networks, by quadrature elsewhere."""
+"""The mean gradient on the segments from baselines to samples: exact on piecewise linear networks, by quadrature elsewhere.
+
+What is evaluated for all samples together are rows of batches of at most ROWS: nodes of a rule, ends of pieces, samples.
+"""
 
 from __future__ import annotations
 
-import warnings
-
 import numpy as np
 import torch
-from scipy.integrate import cubature
-from scipy.optimize.elementwise import find_root
 from torch import Tensor, nn
 
-from ..errors import Unsupported, UsageError
-from .backprop.kinks import KinkTrace
+from ..errors import UsageError
 from .gradients import input_gradient
+from .perturbation import ROWS, outputs_at
+from .quadrature import accuracy, mean_gradient, noise
+from .segments import Pieces, Segments, column, kinks_on, pieces_of
 
-# Rows of one forward or backward pass along the path.
-_ROWS = 256
-# The quadrature stops when its error estimate is below this share of the largest attribution.
-_ACCURACY = 1e-12
-# And the attributions must add up to f(x) - f(baseline) to this share of the terms of that sum.
-_COMPLETE = 1e-11
 # Inside one linear piece the gradient is constant to rounding; two of its values that differ by more (weighted by the
 # length of the piece, relative to the largest gradient) show that the network is not piecewise linear after all.
 _CONSTANT = 1e-9
+
+# Where two values are taken inside a linear piece.
+_INSIDE = (0.3125, 0.6875)
+
+# Rules for smooth pieces, one after the other until two agree: into how many parts each is cut, and the nodes of a
+# Gauss-Legendre rule on each part. That two agree proves nothing by itself: the result must be complete, too.
+_RULES = ((1, 24), (1, 48), (4, 48), (4, 96))
+
+# Intervals of the grid on which kinks are looked for a second time, where no rule converges.
+_FINE_GRID = 256
 
 
 def integrate_gradients(model: nn.Module, x: Tensor, target: Tensor, baseline: Tensor, steps: int = 0) -> Tensor:
@@ -36,7 +41,9 @@ def integrate_gradients(model: nn.Module, x: Tensor, target: Tensor, baseline: T
         steps: nodes of a Gauss-Legendre rule; 0: exact, or to an error estimate.
 
     Returns:
-        [B, *shape], in units of the output.
+        [B, *shape], in units of the output. With steps it costs forward and backward passes of B steps rows. Without, forward
+        passes over the ends of the pieces, one for each piecewise operation, and gradients at two points of each piece; of
+        smooth networks at a few dozen points. At most ROWS rows are passed at once.
 
     Raises:
         UsageError: fewer than 0 steps.
@@ -44,169 +51,116 @@ def integrate_gradients(model: nn.Module, x: Tensor, target: Tensor, baseline: T
     """
     if steps < 0:
         raise UsageError(f"steps must be 0 (exact) or more, not {steps}")
-    if steps:
-        return (x - baseline) * _by_nodes(model, x, target, baseline, steps)
-    rows = [_one_sample(model, x[b : b + 1], target[b : b + 1], baseline[b : b + 1]) for b in range(len(x))]
-    return torch.cat(rows) if rows else torch.zeros_like(x)
+    if not len(x):
+        return torch.zeros_like(x)
+    segments = Segments(baseline, x, target)
+    mean = _by_nodes(model, segments, steps) if steps else _exact(model, segments)
+    return (x - baseline) * mean.to(x)
 
 
-def _one_sample(model: nn.Module, x: Tensor, target: Tensor, baseline: Tensor) -> Tensor:
-    alphas = breakpoints(model, x, baseline)
-    mean = None if alphas is None else _over_pieces(model, x, target, baseline, alphas)
-    if mean is None:
-        mean = _by_quadrature(model, x, target, baseline)
-    return (x - baseline) * mean
+def _exact(model: nn.Module, segments: Segments) -> Tensor:
+    """The mean gradients [S, *shape] in float64; where the rules for all fail on a segment, it is integrated by itself."""
+    pieces = pieces_of(model, segments)
+    mean, found = (_over_linear_pieces if pieces.linear else _over_smooth_pieces)(model, segments, pieces)
+    if not bool(found.all()):  # kinks have escaped the search
+        left = (~found).nonzero()[:, 0]
+        some = segments.some(left)
+        again, found = _over_smooth_pieces(model, some, kinks_on(model, some, _FINE_GRID))
+        mean[left] = again
+        for number in left[~found]:
+            mean[number] = mean_gradient(model, segments.some(number[None]))[0].double()
+    return mean
 
 
-def _along(x: Tensor, baseline: Tensor, alphas: Tensor) -> Tensor:
-    return baseline + alphas.to(x).reshape(-1, *[1] * (x.dim() - 1)) * (x - baseline)
-
-
-def breakpoints(model: nn.Module, x: Tensor, baseline: Tensor) -> Tensor | None:
-    """Where on the segment from the baseline to x [1, *shape] the network changes its linear piece.
-
-    Between neighbouring points of the list, the deciding quantities of the first k operations keep their signs, so
-    those of operation k + 1 are affine there: their sign changes are found by interpolation. One batched forward pass
-    for each piecewise linear operation.
-
-    Returns:
-        Increasing alphas [P] in float64 from 0 to 1, or None for a network that is not piecewise linear.
-    """
-    alphas = torch.tensor([0.0, 1.0], dtype=torch.float64, device=x.device)
-    k = 0
-    while True:
-        with torch.no_grad(), KinkTrace() as trace:
-            model(trace.watch(_along(x, baseline, alphas)))
-        if not trace.linear:
-            return None
-        if k >= len(trace.deciders):
-            return alphas
-        z = trace.deciders[k].to(torch.float64)
-        left, right = z[:-1], z[1:]
-        crossing = (left * right < 0) & left.isfinite() & right.isfinite()
-        share = torch.where(crossing, left / (left - right), torch.zeros_like(left))
-        roots = alphas[:-1, None] + share * (alphas[1:] - alphas[:-1])[:, None]
-        alphas = torch.cat([alphas, roots[crossing]]).unique()
-        k += 1
-
-
-def _gradients(model: nn.Module, points: Tensor, target: Tensor) -> Tensor:
-    chunks = [input_gradient(model, chunk, target.expand(len(chunk))) for chunk in points.split(_ROWS)]
-    return torch.cat(chunks)
-
-
-def _over_pieces(model: nn.Module, x: Tensor, target: Tensor, baseline: Tensor, alphas: Tensor) -> Tensor | None:
-    """The mean gradient over linear pieces; None where a gradient turns out not to be constant on its piece.
+def _over_linear_pieces(model: nn.Module, segments: Segments, pieces: Pieces) -> tuple[Tensor, Tensor]:
+    """The mean gradients [S, *shape] in float64, and where [S] the gradient was constant on each piece, as it should.
 
     On a piece that lies inside a kink (a tie of two entries all along it) rounding picks the slope, at one point this one, at
     the next that one. Their derivatives along the path agree there, so either is as good, and complete.
     """
-    lengths = alphas[1:] - alphas[:-1]
-    inner = torch.cat([alphas[:-1] + lengths * share for share in (0.3125, 0.6875)])
-    gradients = _gradients(model, _along(x, baseline, inner), target)
-    first, second = gradients.chunk(2)
-    weights = lengths.to(x).reshape(-1, *[1] * (x.dim() - 1))
-    difference = ((first - second).abs() * weights).sum(0).max()
-    scale = gradients.abs().max()
-    slack = _CONSTANT if x.dtype == torch.float64 else 1e-4
-    if float(difference) > slack * float(scale):
-        along = (((first - second) * weights * (x - baseline)).flatten(1).sum(1)).abs().max()
-        size = (gradients.abs() * (x - baseline).abs()).flatten(1).sum(1).max()
-        if float(along) > slack * float(size):
-            return None
-    return (weights * (first + second) / 2).sum(0, keepdim=True)
+    mean, difference = (torch.zeros_like(segments.end, dtype=torch.float64) for _ in range(2))
+    scale, along, size = mean.new_zeros(3, len(segments))
+    way = (segments.end - segments.start).double()
+    for own, begin, length in zip(*(part.split(ROWS // 2) for part in pieces.spans()), strict=True):
+        both = own.repeat(len(_INSIDE))
+        points = segments.at(both, torch.cat([begin + length * share for share in _INSIDE]))
+        gradients = input_gradient(model, points, segments.target[both]).double()
+        first, second = gradients.chunk(2)
+        gap = column(length, first) * (first - second)
+        mean.index_add_(0, own, column(length, first) * (first + second) / 2)
+        difference.index_add_(0, own, gap.abs())
+        for largest, of, values in (
+            (scale, both, gradients.abs().flatten(1).amax(1)),
+            (along, own, (gap * way[own]).flatten(1).sum(1).abs()),
+            (size, both, (gradients * way[both]).abs().flatten(1).sum(1)),
+        ):
+            largest.scatter_reduce_(0, of, values, "amax")
+    slack = _CONSTANT if segments.end.dtype == torch.float64 else 1e-4
+    return mean, ~((difference.flatten(1).amax(1) > slack * scale) & (along > slack * size))
 
 
-def _by_nodes(model: nn.Module, x: Tensor, target: Tensor, baseline: Tensor, steps: int) -> Tensor:
-    """The mean gradient [B, *shape] by a fixed rule, all samples at once. Across a kink its error is of order 1 / steps."""
-    nodes, weights = np.polynomial.legendre.leggauss(steps)
-    mean = torch.zeros_like(x)
-    for node, weight in zip((nodes + 1) / 2, weights / 2, strict=True):
-        mean += float(weight) * input_gradient(model, baseline + float(node) * (x - baseline), target)
-    return mean
+def _over_smooth_pieces(model: nn.Module, segments: Segments, pieces: Pieces) -> tuple[Tensor, Tensor]:
+    """The mean gradients [S, *shape] in float64, and where [S] two rules agreed on one that is complete."""
+    relative, complete = accuracy(segments.end.dtype)
+    ends = outputs_at(model, torch.cat([segments.end, segments.start]), segments.target.repeat(2)).double()
+    end, start = ends.chunk(2)
+    way = (segments.end - segments.start).double()
+    distance, outputs = way.abs().flatten(1).sum(1), end.abs() + start.abs()
+    floor = noise(outputs, distance, segments.end.dtype)
+    mean, found = torch.zeros_like(way), torch.zeros(len(segments), dtype=torch.bool, device=way.device)
+    before: Tensor | None = None
+    owner, begin, length = pieces.spans()
+    for cuts, order in _RULES:
+        nodes, weights = _rule(cuts, order, way.device)
+        still = ~found[owner]
+        alphas = begin[still, None] + length[still, None] * nodes
+        shares = length[still, None] * weights
+        own = owner[still].repeat_interleave(len(nodes))
+        values, scale = _weighted(model, segments, own, alphas.flatten(), shares.flatten())
+        if before is not None:
+            missing = ((values * way).flatten(1).sum(1) - (end - start)).abs()
+            agreed = (values - before).abs().flatten(1).amax(1) <= torch.maximum(relative * scale, floor)
+            # Rounding enters through the gradients that were added, also where they cancel to zero.
+            new = ~found & agreed & (missing <= complete * (outputs + scale * distance))
+            mean[new], found = values[new], found | new
+        if bool(found.all()):
+            break
+        before = values
+    return mean, found
 
 
-def _by_quadrature(model: nn.Module, x: Tensor, target: Tensor, baseline: Tensor) -> Tensor:
-    """The mean gradient by adaptive Gauss-Kronrod quadrature (21 points, SciPy), cut at the kinks of the path.
+def _by_nodes(model: nn.Module, segments: Segments, steps: int) -> Tensor:
+    """The mean gradients [S, *shape] by a fixed rule, in float64. Across a kink its error is of order 1 / steps."""
+    nodes, weights = _rule(1, steps, segments.end.device)
+    count = len(segments)
+    owner = torch.arange(count, device=nodes.device).repeat_interleave(steps)
+    return _weighted(model, segments, owner, nodes.repeat(count), weights.repeat(count))[0]
 
-    A narrow bump between the nodes escapes every error estimate, so the result must also be complete; where it is not,
-    the path is cut finer and the search for kinks repeated.
+
+def _rule(cuts: int, order: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Nodes and weights, on [0, 1], of a Gauss-Legendre rule on each of its equal parts."""
+    nodes, weights = np.polynomial.legendre.leggauss(order)
+    nodes = (np.arange(cuts)[:, None] + (nodes + 1) / 2).ravel() / cuts
+    return torch.from_numpy(nodes).to(device), torch.from_numpy(np.tile(weights / 2, cuts) / cuts).to(device)
+
+
+def _weighted(
+    model: nn.Module, segments: Segments, owner: Tensor, alphas: Tensor, weights: Tensor
+) -> tuple[Tensor, Tensor]:
+    """The sums of weighted gradients at points of segments, in float64.
+
+    Args:
+        owner: [P], the segment of each point.
+        alphas: [P], where it lies.
+        weights: [P].
+
+    Returns:
+        The sum over the points of each segment [S, *shape], and the largest entry of their gradients [S].
     """
-    exact = x.dtype == torch.float64
-    accuracy = _ACCURACY if exact else 1e-6
-
-    def integrand(points: np.ndarray) -> np.ndarray:
-        alphas = torch.from_numpy(points[:, 0].copy()).to(x.device)
-        values = _gradients(model, _along(x, baseline, alphas), target)
-        return values.flatten(1).double().cpu().numpy()
-
-    with torch.no_grad():
-        end, start = (model(point).gather(1, target[:, None]).double() for point in (x, baseline))
-    # A function that is constant but for rounding has gradients of noise: nothing is finer than the rounding of the outputs.
-    distance = float((x - baseline).abs().sum()) or 1.0
-    noise = 4 * torch.finfo(x.dtype).eps * float(end.abs() + start.abs()) / distance
-    for cuts in (4, 32, 256):
-        grid = np.linspace(0.0, 1.0, cuts + 1)
-        scale = float(np.abs(integrand(grid[:, None])).max()) or 1.0
-        if not np.isfinite(scale):
-            raise Unsupported("integrated gradients: the gradient is not finite on the path from the baseline")
-        points = np.unique(np.concatenate([grid, _kinks_on(model, x, baseline, 8 * cuts)]))[1:-1]
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", RuntimeWarning)
-            result = cubature(
-                integrand, [0.0], [1.0], rule="gk21", rtol=0.0, atol=max(accuracy * scale, noise), max_subdivisions=500,
-                points=[np.array([point]) for point in points],
-            )  # fmt: skip
-        mean = torch.from_numpy(result.estimate).reshape(x.shape).to(x)
-        terms = (x - baseline) * mean
-        missing = float((terms.double().sum() - (end - start).sum()).abs())
-        # Rounding enters through the gradients that were added, also where they cancel to zero.
-        size = float(end.abs() + start.abs()) + scale * float((x - baseline).abs().sum())
-        if result.status == "converged" and missing <= (_COMPLETE if exact else 1e-5) * size:
-            return mean
-        if result.status != "converged" and _inside_a_kink(model, x, baseline):
-            raise Unsupported(
-                "integrated gradients: the path runs inside a kink, and rounding picks the slope of each point"
-            )
-    raise Unsupported(f"integrated gradients: the integral did not converge to {accuracy:g}")
-
-
-def _decided(model: nn.Module, x: Tensor, baseline: Tensor, alphas: np.ndarray) -> Tensor:
-    """What decides on the pieces of all operations [points, K], in float64 on the CPU."""
-    points = _along(x, baseline, torch.from_numpy(alphas).to(x.device))
-    with torch.no_grad(), KinkTrace() as trace:
-        model(trace.watch(points))
-    if not trace.deciders:
-        return torch.zeros(len(alphas), 0, dtype=torch.float64)
-    return torch.cat([z.double().cpu() for z in trace.deciders], 1)
-
-
-def _inside_a_kink(model: nn.Module, x: Tensor, baseline: Tensor) -> bool:
-    """Whether something that decides on a piece is zero, but for rounding, all along the path.
-
-    Where nothing else decides, only the input tells how large the terms of such a zero are.
-    """
-    z = _decided(model, x, baseline, np.linspace(0.0, 1.0, 9)).abs()
-    if not z.numel():
-        return False
-    size = max(float(z.max()), float(x.abs().max()), float(baseline.abs().max()))
-    return bool((z <= 64 * torch.finfo(x.dtype).eps * size).all(0).any())
-
-
-def _kinks_on(model: nn.Module, x: Tensor, baseline: Tensor, pieces: int) -> np.ndarray:
-    """Where piecewise operations change their piece along the path: sign changes on a grid, refined by root finding."""
-    grid = np.linspace(0.0, 1.0, pieces + 1)
-    z = _decided(model, x, baseline, grid)
-    left, right = z[:-1], z[1:]
-    interval, column = ((left * right < 0) & left.isfinite() & right.isfinite()).nonzero(as_tuple=True)
-    if not len(interval):
-        return np.empty(0)
-
-    def own(alphas: np.ndarray, which: np.ndarray) -> np.ndarray:
-        flat = np.ravel(alphas)
-        columns = torch.from_numpy(np.ravel(which).astype(np.int64))
-        values = _decided(model, x, baseline, flat).gather(1, columns[:, None])[:, 0]
-        return values.numpy().reshape(np.shape(alphas))
-
-    ends = (grid[interval.numpy()], grid[interval.numpy() + 1])
-    return np.asarray(find_root(own, ends, args=(column.numpy(),)).x)
+    total = torch.zeros_like(segments.end, dtype=torch.float64)
+    scale = total.new_zeros(len(segments))
+    for own, at, weight in zip(*(part.split(ROWS) for part in (owner, alphas, weights)), strict=True):
+        gradients = input_gradient(model, segments.at(own, at), segments.target[own]).double()
+        total.index_add_(0, own, column(weight, gradients) * gradients)
+        scale.scatter_reduce_(0, own, gradients.abs().flatten(1).amax(1), "amax")
+    return total, scale

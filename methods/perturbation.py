@@ -25,7 +25,7 @@ def target_outputs(model: nn.Module, rows: int, make: Callable[[int, int], tuple
     """
     found = []
     with torch.no_grad():
-        for start in range(0, rows, ROWS):
+        for start in range(0, max(1, rows), ROWS):  # (no rows are a batch of none)
             inputs, target = make(start, min(start + ROWS, rows))
             found.append(model(inputs).gather(1, target[:, None])[:, 0])
     return torch.cat(found)

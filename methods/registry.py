@@ -13,7 +13,7 @@ from ..errors import UsageError, suggestion
 from ..loading import import_object
 from . import naming
 from .adapters import ADAPTERS
-from .builtin import ABSENT, BUILTIN, WRAPPERS, named
+from .builtin import BUILTIN, WRAPPERS, named
 
 GROUPS = {
     "builtin": "every built-in method",
@@ -39,8 +39,6 @@ def resolve(target: str) -> list[Method]:
     if target in BUILTIN:
         return [BUILTIN[target]]
     written = target.partition("(")[0].strip()
-    if written in ABSENT:
-        raise UsageError(f"{written} is fitted by Captum, which is not installed: pip install 'attribcheck[captum]'")
     if "(" in target and (written in BUILTIN or written in WRAPPERS):
         return [_with_options(target, naming.read(target))]
     head, colon, rest = target.partition(":")

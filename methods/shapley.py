@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from ..claims import fails, holds, method
 from ..errors import Unsupported, UsageError
-from .perturbation import group_index, outputs_at, shared
+from .perturbation import group_index, shared, target_outputs
 
 # 2**12 = 4096 coalitions of a sample: a few milliseconds on a small network.
 MOST_FEATURES = 12
@@ -70,7 +70,7 @@ def shapley(
             last axis of x [B, *positions, D]. What a group gains is divided equally among its features.
 
     Returns:
-        [B, *shape], in units of the output. Costs forward passes of 2^N rows for each sample, N groups.
+        [B, *shape], in units of the output. Costs a forward pass of B 2^N rows, in batches; N groups.
 
     Raises:
         UsageError: an unknown kind of group.
@@ -88,14 +88,19 @@ def shapley(
     sizes = present.sum(1)
     shares = [math.factorial(s) * math.factorial(n - s - 1) / math.factorial(n) for s in range(n)]
     weights = torch.tensor(shares, dtype=x.dtype, device=x.device)
+
+    def mixed(start: int, stop: int) -> tuple[Tensor, Tensor]:
+        cell = torch.arange(start, stop, device=x.device)
+        sample, coalition = cell // len(coalitions), cell % len(coalitions)
+        inputs = torch.where(present[coalition][:, index], flat[sample], reference[sample])
+        return inputs.reshape(-1, *x.shape[1:]), target[sample]
+
+    values = target_outputs(model, len(x) * len(coalitions), mixed).reshape(len(x), len(coalitions))
     result = torch.empty(len(x), n, dtype=x.dtype, device=x.device)
-    for b in range(len(x)):
-        inputs = torch.where(present[:, index], flat[b], reference[b]).reshape(-1, *x.shape[1:])
-        values = outputs_at(model, inputs, target[b])
-        for i in range(n):
-            without = coalitions[~present[:, i]]
-            gains = values[without + (1 << i)] - values[without]
-            result[b, i] = (weights[sizes[without]] * gains).sum()
+    for i in range(n):
+        without = coalitions[~present[:, i]]
+        gains = values[:, without + (1 << i)] - values[:, without]
+        result[:, i] = (weights[sizes[without]] * gains).sum(1)
     return shared(result, index).reshape(x.shape)
 
 
@@ -145,7 +150,7 @@ def shapley_sampling(
             last axis of x [B, *positions, D]. What a group gains is divided equally among its features.
 
     Returns:
-        [B, *shape], in units of the output. Costs n_samples forward passes of B (N + 1) rows; N groups.
+        [B, *shape], in units of the output. Costs a forward pass of B n_samples (N + 1) rows, in batches; N groups.
 
     Raises:
         UsageError: n_samples is not positive, or an unknown kind of group.
@@ -156,15 +161,18 @@ def shapley_sampling(
     baseline = torch.zeros_like(x) if baseline is None else baseline
     index = group_index("shapley-sampling", groups, x)
     flat, reference, n = x.flatten(1), baseline.flatten(1), int(index.max()) + 1
-    result = torch.zeros(len(x), n, dtype=x.dtype, device=x.device)
-    rows = torch.arange(n + 1, device=x.device)[:, None]
-    for _ in range(n_samples):
-        for b in range(len(x)):
-            order = torch.randperm(n, device=x.device)
-            rank = torch.empty_like(order)
-            rank[order] = rows[:n, 0]
-            # Row k has the first k groups of the order.
-            inputs = torch.where((rank < rows)[:, index], flat[b], reference[b]).reshape(-1, *x.shape[1:])
-            values = outputs_at(model, inputs, target[b])
-            result[b, order] += values[1:] - values[:-1]
-    return shared(result / n_samples, index).reshape(x.shape)
+    if not len(x):
+        return torch.zeros_like(x)
+    orders = torch.stack([torch.randperm(n, device=x.device) for _ in range(n_samples * len(x))])
+    rank = orders.argsort(1)
+
+    def mixed(start: int, stop: int) -> tuple[Tensor, Tensor]:
+        cell = torch.arange(start, stop, device=x.device)
+        order, present = cell // (n + 1), cell % (n + 1)  # of each order its first 0, 1, ..., n groups
+        sample = order % len(x)
+        inputs = torch.where((rank[order] < present[:, None])[:, index], flat[sample], reference[sample])
+        return inputs.reshape(-1, *x.shape[1:]), target[sample]
+
+    values = target_outputs(model, len(orders) * (n + 1), mixed).reshape(len(orders), n + 1)
+    gains = (values[:, 1:] - values[:, :-1]).gather(1, rank)
+    return shared(gains.reshape(n_samples, len(x), n).mean(0), index).reshape(x.shape)

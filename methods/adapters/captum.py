@@ -1,8 +1,9 @@
 """Captum's attribution classes as methods under test; `captum_claims` has claims for nine of them.
 
-Captum is called as its users call it, and imported only when one of its methods is asked for. Two things are added: its
-own refusals of a network become `Unsupported`, and a map that it returns in single precision for inputs in double
-(Shapley values, LIME, kernel SHAP) is converted back, since its figures can be checked all the same.
+Captum is called as its users call it, and imported only when one of its methods is asked for. Three things are added: its
+own refusals of a network become `Unsupported`; a map that it returns in single precision for inputs in double
+(Shapley values, LIME, kernel SHAP) is converted back, since its figures can be checked all the same; and what perturbs
+the input does so in batches, which changes the cost of a call and not its map, unless the TARGET says how many at once.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from torch import Tensor, nn
 
 from ...claims import Method
 from ...errors import Unsupported, UsageError, suggestion
+from ..perturbation import ROWS
 from .captum_claims import CLAIMS
 
 # They draw random numbers; the runner seeds torch before each call.
@@ -49,7 +51,8 @@ _WARNINGS: tuple[dict[str, Any], ...] = (
 )
 
 # Options that change the cost of a call and not its map.
-_COST = frozenset({"internal_batch_size", "perturbations_per_eval", "show_progress"})
+_AT_ONCE = "perturbations_per_eval"
+_COST = frozenset({"internal_batch_size", _AT_ONCE, "show_progress"})
 
 _OURS = ("self", "inputs", "baselines", "target")
 _REFUSED_OPTIONS = {
@@ -180,9 +183,12 @@ def _parameters(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
 def _function(
     cls: type[Any], made: Mapping[str, Any], called: Mapping[str, Any], takes_baselines: bool
 ) -> Callable[..., Tensor]:
+    at_once = _AT_ONCE in _parameters(cls.attribute) and _AT_ONCE not in called
+
     def call(model: nn.Module, x: Tensor, target: Tensor, baseline: Tensor | None) -> Any:
         reference = {"baselines": baseline} if takes_baselines else {}
-        return cls(model, **made).attribute(x, target=target, **reference, **called)
+        cost = {_AT_ONCE: max(1, ROWS // max(1, len(x)))} if at_once else {}
+        return cls(model, **made).attribute(x, target=target, **reference, **cost, **called)
 
     def attribute(model: nn.Module, x: Tensor, target: Tensor, baseline: Tensor | None = None) -> Tensor:
         with _captum():

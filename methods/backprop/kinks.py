@@ -2,7 +2,8 @@
 
 A torch function mode sees every operation, whatever the form of the code (module, function, method), and follows which
 tensors depend on the input. Operations that are affine in the dependent tensors are known by name; piecewise linear ones
-report the quantities whose sign decides the piece; anything else makes the network "not piecewise linear".
+report the quantities whose sign decides the piece, and so do some that are curved on their pieces; these, and anything
+else, make the network "not piecewise linear".
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from .operations import BILINEAR, FIRST, FRESH, LINEAR, QUIET, operation_name, r
 class KinkTrace(TorchFunctionMode):
     """Records a forward pass under `with`: feed it the input by `watch`.
 
-    deciders   for each piecewise linear operation in call order, the quantities [P, K] whose sign decides the piece
+    deciders   for each operation that is made of pieces, in call order, the quantities [P, K] whose sign decides the piece
     linear     False as soon as an operation is neither affine nor known to be piecewise linear
     """
 
@@ -49,7 +50,9 @@ class KinkTrace(TorchFunctionMode):
         name = operation_name(func)
         if name in _IGNORED or (name in FIRST and args[0] not in self._dependent):
             return func(*args, **kwargs)
-        decide = _DECIDERS.get(name)
+        decide = _DECIDERS.get(name) or _CURVED.get(name)
+        if name in _CURVED:
+            self._give_up(name)
         if decide is not None:
             # Before the call: an in-place operation overwrites what decides.
             decided = decide(*args, **kwargs)
@@ -178,4 +181,9 @@ _DECIDERS: dict[str, Callable[..., Tensor | None]] = {
     "amax": _max,
     "amin": _max,
     **{f"max_pool{d}d": _max_pool(d) for d in (1, 2, 3)},
+}
+# Pieces that are not linear, with jumps of the first derivative or of the second between them.
+_CURVED: dict[str, Callable[..., Tensor]] = {
+    **dict.fromkeys(("elu", "celu", "selu", "softsign"), _itself),
+    "hardswish": lambda z, *args, **kwargs: torch.stack([z - 3.0, z + 3.0], 1),
 }

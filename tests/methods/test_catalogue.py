@@ -8,7 +8,6 @@ import pytest
 from attribcheck import methods as methods_package
 from attribcheck.axioms.search.plan import Selection, plan
 from attribcheck.cli.catalogue import explain
-from attribcheck.errors import UsageError
 from attribcheck.methods import registry
 from attribcheck.methods.builtin import BUILTIN, WRAPPERS
 from attribcheck.methods.naming import WITNESSES, pinned_for
@@ -83,10 +82,3 @@ def test_wrappers_take_any_base(wrapper: str) -> None:
     made = registry.get_method(f"{wrapper}(occlusion-1)")
     assert made.name == f"{wrapper}(occlusion-1)"
     assert "occlusion-1" in made.doc
-
-
-def test_what_needs_a_library_that_is_not_there_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(registry, "ABSENT", frozenset({"lime"}))
-    monkeypatch.setattr(registry, "BUILTIN", {name: m for name, m in registry.BUILTIN.items() if name != "lime"})
-    with pytest.raises(UsageError, match=r"not installed: pip install 'attribcheck\[captum\]'"):
-        registry.get_method("lime")

@@ -237,6 +237,33 @@ def test_sampling_comes_closer() -> None:
     assert many < few and many < 0.1 * float(exact.abs().max())
 
 
+def test_orders_are_drawn_for_each_sample_in_turn() -> None:
+    """Sampled values are the mean gains along these orders, one coalition at a time, to the last digits."""
+    generator = torch.Generator().manual_seed(1)
+    x, start = torch.randn(2, 3, 5, dtype=torch.float64, generator=generator)
+    model, target = Net(lambda x: torch.cumsum(x, 1).tanh()), torch.tensor([4, 3, 4])
+    torch.manual_seed(2)
+    found = shapley_sampling(model, x, target, start, n_samples=4)
+    torch.manual_seed(2)
+    expected = torch.zeros_like(x)
+    for _ in range(4):
+        for b in range(3):
+            now = start[b].clone()
+            before = model(now[None])[0, target[b]]
+            for i in torch.randperm(5).tolist():
+                now[i] = x[b, i]
+                after = model(now[None])[0, target[b]]
+                expected[b, i] += (after - before) / 4
+                before = after
+    assert float((found - expected).abs().max()) < 5e-15 * float(expected.abs().max())
+
+
+def test_no_samples_have_no_map() -> None:
+    none = torch.zeros(0, 4).double()
+    for method in (shapley, shapley_sampling, occlusion_1):
+        assert method(Net(lambda x: x), none, torch.zeros(0, dtype=torch.long)).shape == (0, 4)
+
+
 @pytest.mark.parametrize(
     "options", [{"size": 0}, {"size": (1, 1)}, {"stride": 0}, {"size": 1, "stride": 2}, {"size": 1.5}]
 )
