@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from .claims import Method
+from .compat.python_parts import environment, put_environment
 from .compat.torch_parts import hooks_of_all_modules, put_hooks_of_all_modules
 from .errors import MethodError, Unsupported, UsageError, first_line
 
@@ -171,11 +172,6 @@ class Switch(NamedTuple):
     put: Callable[[Any], Any]
 
 
-def _put_environment(variables: dict[str, str]) -> None:
-    os.environ.clear()
-    os.environ.update(variables)
-
-
 def _streams() -> tuple[Any, ...]:
     return tuple((stream, stream is None or stream.closed) for stream in (sys.stdin, sys.stdout, sys.stderr))
 
@@ -201,7 +197,7 @@ SETTINGS = {
     "numpy's error handling": Switch(np.geterr, lambda handling: np.seterr(**handling)),
     "standard streams": Switch(_streams, _put_streams),
     "working directory": Switch(os.getcwd, os.chdir),
-    "environment variables": Switch(lambda: dict(os.environ), _put_environment),
+    "environment variables": Switch(environment, put_environment),
 }
 
 

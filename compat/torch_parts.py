@@ -17,12 +17,14 @@ __all__ = [
     "WeakIdKeyDictionary",  # nobody promises torch.utils.weak: it has no documentation
     "base",
     "compiler_is_used",
+    "copy_without_weights",
     "hook_counts",
     "hooks_of_all_modules",
     "operator_name",
     "overload_name",
     "own_attributes",
     "put_hooks_of_all_modules",
+    "put_parameter",
     "unseen",
     "version",
 ]
@@ -81,6 +83,22 @@ def hook_counts(module: nn.Module) -> dict[str, int]:
 def own_attributes(module: nn.Module) -> dict[str, Any]:
     """What a module knows besides the parts, hooks and flags that torch keeps for every one: its settings, and its mode."""
     return {name: value for name, value in vars(module).items() if name not in _OF_EVERY_MODULE}
+
+
+def copy_without_weights(module: nn.Module) -> nn.Module:
+    """A copy of a module without parts that shares nothing with it that can be changed; each of its weights is None."""
+    made = type(module).__new__(type(module))
+    own = vars(made)
+    for name, value in vars(module).items():
+        own[name] = value.copy() if isinstance(value, dict | list | set) else value
+    for weights in (own["_parameters"], own["_buffers"]):
+        weights.update(dict.fromkeys(weights))
+    return made
+
+
+def put_parameter(module: nn.Module, name: str, value: Tensor) -> None:
+    """Let a tensor be a parameter of a module that has one of that name, without the questions that an assignment asks."""
+    module._parameters[name] = nn.Parameter(value)
 
 
 _GLOBAL_HOOKS = tuple(name for name in vars(modules) if name.startswith("_global_") and name.endswith("_hooks"))

@@ -6,6 +6,10 @@ different ones; a check of a gradient-like property there would accuse what is r
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterator
+
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -33,37 +37,34 @@ def has_kinks(network: Network) -> bool:
     return any(kind_of(layer).role == "kink" for layer in network.layers.values())
 
 
-def _deciders(
-    network: Network, x: Tensor, only: int | None = None, inside: list[Tensor] | None = None
-) -> list[tuple[Tensor, Tensor]]:
-    """For each piecewise call in order (or only one): its deciders [P, K], and how far [P, K] each is from mattering.
+def _deciders(network: Network, x: Tensor, inside: list[Tensor] | None = None) -> Iterator[tuple[Tensor, Tensor]]:
+    """For each piecewise call in order: its deciders [P, K], and how far [P, K] each is from mattering.
+
+    A layer is computed when somebody asks for what comes after it.
 
     inside: where the values of the activations on the way are put.
     """
-    computed = {"x": x}
-    found: list[tuple[Tensor, Tensor]] = []
-    k = 0
+    computed, left = {"x": x}, _piecewise_calls(network)
     for call in network.calls:
         layer = network.layers[call.layer]
-        inputs = [computed[name] for name in call.inputs]
-        decide = kind_of(layer).deciders
-        if decide is not None:
-            if only is None or k == only:
-                found.append(decide(layer, *inputs))
-            if k == only:
-                break
-            k += 1
-        computed[call.value] = kind_of(layer).apply(layer, *inputs)
-        if inside is not None and kind_of(layer).role in ("kink", "smooth"):
+        kind, inputs = kind_of(layer), [computed[name] for name in call.inputs]
+        if kind.deciders is not None:
+            yield kind.deciders(layer, *inputs)
+            left -= 1
+        if not left:
+            return
+        computed[call.value] = kind.apply(layer, *inputs)
+        if inside is not None and kind.role in ("kink", "smooth"):
             inside.append(computed[call.value])
-    return found
 
 
 def _piecewise_calls(network: Network) -> int:
     return sum(kind_of(network.layers[call.layer]).deciders is not None for call in network.calls)
 
 
-def on_kink(network: Network, x: Tensor, share: float = MARGIN, inside: bool = False) -> bool:
+def on_kink(
+    network: Network, x: Tensor, share: float = MARGIN, inside: bool = False, owner: Tensor | None = None
+) -> bool:
     """Whether any of the points x [P, *shape] lies on a kink that matters, or within that share of the values around it.
 
     A kink is harmless where the deciding quantity has a zero gradient (a ReLU behind inactive units only, a tie of two
@@ -71,13 +72,14 @@ def on_kink(network: Network, x: Tensor, share: float = MARGIN, inside: bool = F
 
     inside: whether it must be harmless for methods that look inside too. They multiply activations with gradients there, so
     the gradient by an activation must be zero, or the activation.
+    owner: whose each point is [P], numbers from zero, where they are not all of one. "Around it" are the values at the points
+    of one owner then: the answer is that of each owner's points alone, in one pass for all of them.
     """
     if not has_kinks(network):
         return False
     near = []
     for decided, gap in _deciders(network, x):
-        sizes = decided[decided.isfinite()].abs()  # what competes with padding is decided
-        margin = share * max(1.0, float(sizes.max()) if sizes.numel() else 1.0)
+        margin = _margins(decided, share, owner)
         near.append((decided.abs() <= margin) & (gap <= margin))
     if not any(bool(flags.any()) for flags in near) or not _some_move(network, x, near, inside):
         return False
@@ -88,11 +90,21 @@ def on_kink(network: Network, x: Tensor, share: float = MARGIN, inside: bool = F
             with torch.enable_grad():
                 at = x[points].detach().clone().requires_grad_()
                 values: list[Tensor] = []
-                quantities = _deciders(network, at, k, values)[0][0][torch.arange(len(units)), units]
+                decided, _ = next(itertools.islice(_deciders(network, at, values), k, None))
+                quantities = decided[torch.arange(len(units)), units]
                 moves = _moves(quantities.sum(), at, values if inside else [])
             if not moves <= MARGIN:
                 return True
     return False
+
+
+def _margins(decided: Tensor, share: float, owner: Tensor | None) -> float | Tensor:
+    """That share of the largest decider [P, K] that is finite (of those of each owner: [P, 1]), of at least one."""
+    sizes = decided.abs().where(decided.isfinite(), 0.0)  # what competes with padding is decided
+    if owner is None or not sizes.numel():
+        return share * max(1.0, float(sizes.max()) if sizes.numel() else 1.0)
+    largest = torch.ones(int(owner.max()) + 1, dtype=sizes.dtype).scatter_reduce(0, owner, sizes.amax(1), "amax")
+    return share * largest[owner, None]
 
 
 def _moves(total: Tensor, at: Tensor, inside: list[Tensor]) -> float:
@@ -116,42 +128,58 @@ def _some_move(network: Network, x: Tensor, near: list[Tensor], inside: bool) ->
     with torch.enable_grad():
         at = x.detach().clone().requires_grad_()
         total, values = torch.zeros((), dtype=x.dtype), list[Tensor]()
-        for (decided, _), flags in zip(_deciders(network, at, None, values), near, strict=True):
+        for (decided, _), flags in zip(_deciders(network, at, values), near, strict=True):
             chosen = decided[flags]
             total = total + chosen @ torch.randn(len(chosen), dtype=x.dtype, generator=generator)
         return not _moves(total, at, values if inside else []) <= MARGIN * 2.0**-10
 
 
-def segment_midpoints(network: Network, start: Tensor, end: Tensor) -> Tensor:
-    """The midpoints [P, *shape] of the linear pieces of a network along the segment between two points [*shape].
+def segment_midpoints(network: Network, start: Tensor, end: Tensor) -> tuple[Tensor, Tensor]:
+    """The midpoints [P, *shape] of the linear pieces of a network along segments [S, *shape], and of which each is [P].
 
     Between two neighbouring breakpoints every decider of the earlier layers keeps its sign, so the next layer's are
     affine there and their sign changes are found by interpolation. (Behind a product they are not affine: the pieces
     are then approximate, which suffices to notice a piece inside a kink.)
     """
-    alphas = torch.tensor([0.0, 1.0], dtype=torch.float64)
+    n, way, wide = len(start), end - start, (-1,) + (1,) * (start.dim() - 1)
+    owner, alphas = torch.arange(n).repeat_interleave(2), torch.tensor([0.0, 1.0], dtype=torch.float64).repeat(n)
 
-    def along(at: Tensor) -> Tensor:
-        shape = (-1,) + (1,) * start.dim()
-        return start + at.reshape(shape) * (end - start)
+    def along(whose: Tensor, at: Tensor) -> Tensor:
+        return start[whose] + at.reshape(wide) * way[whose]
 
+    ahead = _deciders(network, along(owner, alphas))
     for k in range(_piecewise_calls(network)):
-        z = _deciders(network, along(alphas), k)[0][0]
+        z, _ = next(ahead)
         left, right = z[:-1], z[1:]
-        crossing = (left * right < 0) & left.isfinite() & right.isfinite()
-        share = (left / (left - right)).where(crossing, torch.zeros_like(left))
-        roots = alphas[:-1, None] + share * (alphas[1:] - alphas[:-1])[:, None]
-        alphas = torch.cat([alphas, roots[crossing]]).unique()
-    middles, lengths = (alphas[:-1] + alphas[1:]) / 2, alphas[1:] - alphas[:-1]
-    return along(middles[lengths > SLIVER])
+        one = (owner[:-1] == owner[1:])[:, None]  # no piece reaches from one segment to the next
+        crossing = (left * right < 0) & left.isfinite() & right.isfinite() & one
+        piece, unit = crossing.nonzero(as_tuple=True)
+        if not len(piece):
+            continue
+        before, after = left[piece, unit], right[piece, unit]
+        roots = alphas[piece] + before / (before - after) * (alphas[piece + 1] - alphas[piece])
+        owner, alphas = _in_order(torch.cat([owner, owner[piece]]), torch.cat([alphas, roots]))
+        ahead = itertools.islice(_deciders(network, along(owner, alphas)), k + 1, None)
+    lengths = alphas[1:] - alphas[:-1]
+    pieces = ((owner[1:] == owner[:-1]) & (lengths > SLIVER)).nonzero()[:, 0]
+    return along(owner[pieces], ((alphas[:-1] + alphas[1:]) / 2)[pieces]), owner[pieces]
+
+
+def _in_order(owner: Tensor, alphas: Tensor) -> tuple[Tensor, Tensor]:
+    """The breakpoints [P], each once, in order on each segment, one segment after the other."""
+    order = torch.from_numpy(np.lexsort((alphas.numpy(), owner.numpy())))
+    owner, alphas = owner[order], alphas[order]
+    first = torch.ones(len(owner), dtype=torch.bool)
+    first[1:] = (owner[1:] != owner[:-1]) | (alphas[1:] != alphas[:-1])
+    return owner[first], alphas[first]
 
 
 def segment_in_kink(network: Network, start: Tensor, end: Tensor, share: float = MARGIN) -> bool:
     """Whether any of the segments start -> end [B, *shape] has a piece of positive length inside a kink."""
     if not has_kinks(network):
         return False
-    return any(
-        on_kink(network, segment_midpoints(network, a, b), share)
-        for a, b in zip(start, end, strict=True)
-        if not a.equal(b)
-    )
+    apart = (start != end).flatten(1).any(1)
+    if not bool(apart.any()):
+        return False
+    points, owner = segment_midpoints(network, start[apart], end[apart])
+    return on_kink(network, points, share, owner=owner)

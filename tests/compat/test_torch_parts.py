@@ -12,12 +12,14 @@ from attribcheck.compat.torch_parts import (
     WeakIdKeyDictionary,
     base,
     compiler_is_used,
+    copy_without_weights,
     hook_counts,
     hooks_of_all_modules,
     operator_name,
     overload_name,
     own_attributes,
     put_hooks_of_all_modules,
+    put_parameter,
     unseen,
     version,
 )
@@ -131,6 +133,26 @@ def test_a_module_knows_its_settings_and_mode_beside_what_torch_keeps_for_every_
     layer.register_buffer("mean", torch.zeros(2))
     assert own_attributes(layer) == {"training": False, "in_features": 2, "out_features": 3}
     assert own_attributes(nn.Sequential(layer)) == {"training": True}
+
+
+def test_a_copy_without_weights_takes_new_ones_and_shares_nothing_that_can_be_changed() -> None:
+    first = nn.BatchNorm1d(2)
+    made: Any = copy_without_weights(first)
+    assert list(vars(made)) == list(vars(first))
+    assert (type(made), list(made.parameters()), list(made.buffers())) == (nn.BatchNorm1d, [], [])
+    shared = [name for name, value in vars(first).items() if hasattr(value, "clear") and vars(made)[name] is value]
+    assert not shared
+    weight = torch.tensor([1.0, 2.0])
+    put_parameter(made, "weight", weight)
+    put_parameter(made, "bias", torch.zeros(2))
+    made.register_buffer("running_mean", torch.zeros(2))
+    made.register_buffer("running_var", torch.ones(2))
+    assert isinstance(made.weight, nn.Parameter)
+    assert repr(made) == repr(first)
+    assert [name for name, _ in made.named_parameters()] == ["weight", "bias"]
+    assert list(made.state_dict()) == ["weight", "bias", "running_mean", "running_var"]
+    assert made.eval()(torch.ones(1, 2)).tolist()[0] == pytest.approx([1.0, 2.0], rel=1e-4)
+    assert first.weight.tolist() == [1.0, 1.0]
 
 
 def test_tensors_are_known_by_identity_as_long_as_they_live() -> None:

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from ..spec import Layer
 from .kind import Decided, Form, Kind, load, tensor
+from .skeletons import skeleton
 
 Act = Callable[[Layer, Tensor], Tensor]
 Bound = Callable[[Layer, Tensor], Tensor]
@@ -87,7 +88,7 @@ _ONE: tuple[Bound, Bound] = (lambda layer, z: torch.ones_like(z), lambda layer, 
 
 
 def _prelu_module(layer: Layer) -> nn.Module:
-    return load(nn.PReLU(len(layer["weight"]), device="meta"), layer)
+    return load(skeleton(nn.PReLU, len(layer["weight"])), layer)
 
 
 def _prelu(layer: Layer, z: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ....compat.torch_parts import put_parameter
 from ..spec import ARRAYS, Layer
 
 Decided = tuple[Tensor, Tensor]
@@ -65,7 +66,7 @@ def tensor(layer: Layer, name: str, like: Tensor | None = None) -> Tensor | None
 
 
 def load(module: nn.Module, layer: Layer) -> nn.Module:
-    """Put the layer's weights into a module made on the meta device (which draws no random numbers)."""
+    """Put the layer's weights into a module that waits for them (see `skeletons`)."""
     names = {"mean": "running_mean", "var": "running_var"}
     for name in ARRAYS & layer.settings.keys():
         value = tensor(layer, name)
@@ -73,9 +74,7 @@ def load(module: nn.Module, layer: Layer) -> nn.Module:
         if name in names:
             module.register_buffer(names[name], value)
         else:
-            setattr(module, name, nn.Parameter(value))
-    if getattr(module, "num_batches_tracked", None) is not None:
-        module.register_buffer("num_batches_tracked", torch.tensor(0))
+            put_parameter(module, name, value)
     return module
 
 

@@ -16,6 +16,7 @@ from .kind import Form, Kind, between, keywords, load, tensor
 from .norms import NORMS, bounded_product, bounded_ratio
 from .pooling import POOLINGS
 from .sequences import SEQUENCES
+from .skeletons import skeleton
 
 
 def kind_of(layer: Layer) -> Kind:
@@ -46,7 +47,7 @@ def _absolute_weights(layer: Layer) -> Layer:
 
 def _linear_module(layer: Layer) -> nn.Module:
     n_out, n_in = layer["weight"].shape
-    return load(nn.Linear(n_in, n_out, bias=layer.get("bias") is not None, device="meta"), layer)
+    return load(skeleton(nn.Linear, n_in, n_out, bias=layer.get("bias") is not None), layer)
 
 
 def _linear_source(layer: Layer) -> str:
@@ -78,8 +79,7 @@ def _conv(dims: int) -> Kind:
         return per_group * layer.get("groups", 1), n_out, tuple(kernel) if dims > 1 else kernel[0]
 
     def module(layer: Layer) -> nn.Module:
-        conv = cls(*sizes(layer), bias=layer.get("bias") is not None, device="meta", **arguments(layer))
-        return load(conv, layer)
+        return load(skeleton(cls, *sizes(layer), bias=layer.get("bias") is not None, **arguments(layer)), layer)
 
     def source(layer: Layer) -> str:
         n_in, n_out, kernel = sizes(layer)
@@ -104,7 +104,9 @@ def _conv(dims: int) -> Kind:
 
 def _batchnorm_module(layer: Layer) -> nn.Module:
     cls = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)[layer.get("dims", 1) - 1]
-    return load(cls(len(layer["mean"]), eps=layer["eps"], device="meta"), layer)
+    module = load(skeleton(cls, len(layer["mean"]), eps=layer["eps"]), layer)
+    module.register_buffer("num_batches_tracked", torch.tensor(0))
+    return module
 
 
 def _batchnorm_apply(layer: Layer, x: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from ..spec import Layer
 from .kind import Form, Kind, load, tensor
+from .skeletons import skeleton
 
 Bounds = Callable[[Layer, list[Tensor], list[Tensor]], tuple[Tensor, Tensor]]
 
@@ -40,7 +41,7 @@ def _layernorm(layer: Layer, x: Tensor) -> Tensor:
 
 
 def _layernorm_module(layer: Layer) -> nn.Module:
-    return load(nn.LayerNorm(len(layer["weight"]), eps=layer["eps"], device="meta"), layer)
+    return load(skeleton(nn.LayerNorm, len(layer["weight"]), eps=layer["eps"]), layer)
 
 
 def _layernorm_bounds(layer: Layer, sizes: list[Tensor], sums: list[Tensor]) -> tuple[Tensor, Tensor]:
@@ -68,7 +69,7 @@ def _groupnorm(layer: Layer, x: Tensor) -> Tensor:
 
 
 def _groupnorm_module(layer: Layer) -> nn.Module:
-    return load(nn.GroupNorm(layer["groups"], len(layer["weight"]), eps=layer["eps"], device="meta"), layer)
+    return load(skeleton(nn.GroupNorm, layer["groups"], len(layer["weight"]), eps=layer["eps"]), layer)
 
 
 def _groupnorm_bounds(layer: Layer, sizes: list[Tensor], sums: list[Tensor]) -> tuple[Tensor, Tensor]:
