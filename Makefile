@@ -16,8 +16,9 @@ $(STAMP): pyproject.toml
 
 # The main job: built-in methods and Captum's against their claims, on generated networks and on a network trained on
 # handwritten digits. Captum may well be refuted: that is a finding. A built-in claim that falls, or an error, fails.
+# RESUME=--resume goes on with a run that was stopped.
 report: $(STAMP)
-	$(BIN)/python -m attribcheck.tools.report --jobs $(JOBS) --report-dir attribcheck-report
+	$(BIN)/python -m attribcheck.tools.report --jobs $(JOBS) --report-dir attribcheck-report $(RESUME)
 
 # Built-in methods on trained models: the papers' experiments, each with an interval and a rule. RESUME=--resume goes on with
 # a run that was stopped.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from pathlib import Path
 
 
 class UsageError(Exception):
@@ -40,3 +41,12 @@ def suggestion(name: str, known: Iterable[str]) -> str:
     names = list(known)
     near = difflib.get_close_matches(name, names, n=3)
     return f"did you mean {' or '.join(map(repr, near))}?" if near else f"known: {', '.join(names)}"
+
+
+def defect(error: BaseException) -> str:
+    """A mistake of attribcheck's own, in one line: what it is and where."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    place = "" if trace is None else f" ({Path(trace.tb_frame.f_code.co_filename).name}, line {trace.tb_lineno})"
+    return f"a defect of attribcheck, please report it: {type(error).__name__}: {first_line(error)}{place}"

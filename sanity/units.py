@@ -6,13 +6,12 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from ..claims import Method
-from ..errors import MethodError, Unsupported, UsageError, first_line
+from ..errors import MethodError, Unsupported, UsageError, defect, first_line
 from ..models.subject import Subject
 from ..results import Finding, Observed
 from .outcome import Check, NotApplicable, Outcome
@@ -109,7 +108,7 @@ def findings(check: Check, study: Study, refused: Exception | None = None) -> li
     except (MethodError, UsageError) as error:
         observed, why = Observed.ERROR, str(error)
     except Exception as error:
-        observed, why = Observed.ERROR, f"a defect of attribcheck, please report it: {_where(error)}"
+        observed, why = Observed.ERROR, defect(error)
     for name in check.full_names:
         if name not in found:
             found[name] = Finding(name, *_names(study), observed=observed, note=why)
@@ -126,14 +125,6 @@ def lost(check: Check, unit: Unit, why: str) -> list[Finding]:
 
 def _names(study: Study) -> tuple[str, str, str]:
     return study.subject.model_name, study.subject.data_name, study.method.name
-
-
-def _where(error: Exception) -> str:
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    place = "" if trace is None else f" ({Path(trace.tb_frame.f_code.co_filename).name}, line {trace.tb_lineno})"
-    return f"{type(error).__name__}: {first_line(error)}{place}"
 
 
 def _row(outcome: Outcome, study: Study) -> Finding:

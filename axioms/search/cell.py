@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ... import calling, verdict
 from ...claims import Kind
-from ...errors import Defect, MethodError, Unsupported, UsageError
+from ...errors import Defect, MethodError, Unsupported, UsageError, defect
 from ...reports.document import load_witness
 from ...results import Observed, Result
 from ..case import Case, GivenModel
@@ -46,6 +46,8 @@ def run_cell(cell: Cell, options: Options, given: GivenModel | None = None, dead
         result.observed, result.note = Observed.ERROR, _defect(error, untouched)
     except UsageError as error:  # a pinned witness that is not there, an option out of range: of this cell alone
         result.observed, result.note = Observed.ERROR, str(error)
+    except Exception as error:  # a mistake of ours, which is charged to no method
+        result.observed, result.note = Observed.ERROR, defect(error)
     verdict.judge(result, claim)
     result.seconds = round(time.perf_counter() - start, 3)
     return result

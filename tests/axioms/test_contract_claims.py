@@ -277,6 +277,18 @@ def test_what_holds_was_tried_whatever_the_number(number: int) -> None:
     assert result.examples - result.vacuous >= ENOUGH * number
 
 
+def test_a_mistake_of_ours_is_charged_to_no_method(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*given: Any) -> None:
+        raise KeyError("shift")
+
+    monkeypatch.setattr("attribcheck.axioms.search.cell.search", broken)
+    (result,) = checked(gradient, ac.holds("dummy", on="linear")).results
+    assert (result.observed, result.verdict) == ("error", "error")
+    assert str(result.note).startswith(
+        "a defect of attribcheck, please report it: KeyError: 'shift' (test_contract_claims.py"
+    )
+
+
 # -- pinned witnesses -----------------------------------------------------------------------------------------------
 
 
