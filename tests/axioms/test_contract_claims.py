@@ -284,9 +284,8 @@ def test_a_mistake_of_ours_is_charged_to_no_method(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr("attribcheck.axioms.search.cell.search", broken)
     (result,) = checked(gradient, ac.holds("dummy", on="linear")).results
     assert (result.observed, result.verdict) == ("error", "error")
-    assert str(result.note).startswith(
-        "a defect of attribcheck, please report it: KeyError: 'shift' (test_contract_claims.py"
-    )
+    said = "a defect of attribcheck, please report it: KeyError: 'shift' (test_contract_claims.py"
+    assert str(result.note).startswith(said)
 
 
 # -- pinned witnesses -----------------------------------------------------------------------------------------------
