@@ -59,6 +59,16 @@ def guard_with(guard: Guard) -> None:
     _GUARD = guard
 
 
+def must_have(device: str) -> None:
+    """Refuse a device that there is not.
+
+    Raises:
+        UsageError: "cuda", where torch sees no CUDA device.
+    """
+    if device == "cuda" and not torch.cuda.is_available():
+        raise UsageError("--device cuda: torch sees no CUDA device here; use --device cpu")
+
+
 def working_on(what: str) -> None:
     """Say what the calls that follow are made for, an axiom's variant for instance: part of a worker's record."""
     _GUARD.what = what
@@ -95,9 +105,8 @@ def call(
             try:
                 answer = method.function(module, x, target, baseline, **(options or {}))
             finally:
-                if (
-                    os.getpid() != process
-                ):  # a copy that the method has made of this process: there is one checker alone
+                # A copy that the method has made of this process must not go on: there is one checker alone.
+                if os.getpid() != process:
                     _GUARD.copied()
                     os._exit(0)
             return _held_to_contract(answer, x)

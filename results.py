@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import platform
+from abc import ABC, abstractmethod
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from importlib import metadata
@@ -45,7 +46,7 @@ PROBLEMS = (Verdict.FAIL, Verdict.ERROR, Verdict.INCONCLUSIVE)
 
 
 @dataclass(kw_only=True)
-class Row:
+class Row(ABC):
     """What results of axioms and findings of full-model checks have in common; fields of results.json.
 
     claim    what is claimed, with its reason and its source; None: nothing
@@ -67,9 +68,9 @@ class Row:
     """Of what a claim on "any" speaks."""
 
     @property
+    @abstractmethod
     def id(self) -> str:
         """A name for people."""
-        raise NotImplementedError
 
     def add_note(self, text: str) -> None:
         """Say one more thing of it."""
@@ -89,7 +90,8 @@ class Row:
         return f"{self.id}: {claim}, {self.observed}{self._figures()}{note}"
 
     def _figures(self) -> str:
-        raise NotImplementedError
+        """What the line says of figures."""
+        return ""
 
 
 @dataclass

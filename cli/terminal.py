@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -71,7 +70,7 @@ class Terminal:
                             self.out.print(
                                 f"    expected {figures['expected']}  obtained {figures['obtained']}", markup=False
                             )
-                        self.out.print(f"    {replay_line(asdict(result), str(report_dir))}", markup=False)
+                        self.out.print(f"    {replay_line(result.document(), str(report_dir))}", markup=False)
         self.out.print(report.summary(), markup=False)
         if not self.quiet:
             for path in written:

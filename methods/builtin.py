@@ -14,11 +14,13 @@ from . import (
     expected_gradients,
     fullgrad,
     gradcam,
+    gradcam_variants,
     gradients,
     guided,
     hygiene,
     integrated_gradients,
     lrp,
+    lrp_variants,
     naming,
     noise_ensembles,
     occlusion,
@@ -32,8 +34,6 @@ from . import (
     shapley,
     smoothgrad,
 )
-from . import gradcam_variants as gradcam_kin
-from . import lrp_variants as lrp_kin
 
 _CATALOGUE = (
     # the gradient, along paths too
@@ -49,11 +49,11 @@ _CATALOGUE = (
     lrp.lrp_0,
     lrp.lrp_epsilon,
     recursions.lrp_epsilon_recursion,
-    lrp_kin.lrp_gamma,
-    lrp_kin.lrp_alpha1_beta0,
-    lrp_kin.lrp_alpha2_beta1,
-    lrp_kin.z_plus_rule,
-    lrp_kin.excitation_backprop,
+    lrp_variants.lrp_gamma,
+    lrp_variants.lrp_alpha1_beta0,
+    lrp_variants.lrp_alpha2_beta1,
+    lrp_variants.z_plus_rule,
+    lrp_variants.excitation_backprop,
     deep_taylor.lrp_composite,
     deep_taylor.deep_taylor,
     deep_taylor.deep_taylor_bounded,
@@ -79,10 +79,10 @@ _CATALOGUE = (
     gradcam.gradcam,
     gradcam.gradcam_pre_relu,
     gradcam.gradcam_plus_plus,
-    gradcam_kin.gradcam_pos,
-    gradcam_kin.gradmid,
-    gradcam_kin.cumulative_gradcam,
-    gradcam_kin.cumulative_gradmid,
+    gradcam_variants.gradcam_pos,
+    gradcam_variants.gradmid,
+    gradcam_variants.cumulative_gradcam,
+    gradcam_variants.cumulative_gradmid,
     fullgrad.fullgrad,
     fullgrad.fullgrad_complete,
     # features removed

@@ -242,7 +242,7 @@ def _channels(values: Tensor, axes: Axes, space: Sequence[int]) -> Tensor | None
 
 
 _CONVOLUTIONAL = ("conv", "gap", "vgg")
-# Rounding of a map that is brought to [0, 1] (see gradcam_kin.rescaled), in at most eight layers.
+# Rounding of a map that is brought to [0, 1] (see gradcam_variants.rescaled), in at most eight layers.
 _STRETCHED = 8 * 2.0**8 * (2.0**-52) ** (2 / 3)
 _SAME = "proved here: the terms of convolutions and of the input stay (in another order, or in proportion and back)"
 

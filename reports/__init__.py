@@ -110,7 +110,7 @@ def _what_to_do(directory: Path, written: Mapping[str, Path], more: int) -> str:
 
 
 def save(report: Report, directory: Path, formats: Sequence[str]) -> list[Path]:
-    """Write the reports and the witnesses of a run; witnesses of earlier runs in that folder are removed.
+    """Write the reports and the witnesses of a run. A run of axioms removes the witnesses of earlier ones in that folder.
 
     A run that was stopped before it found anything leaves what lies there.
 
@@ -121,10 +121,11 @@ def save(report: Report, directory: Path, formats: Sequence[str]) -> list[Path]:
         return []
     document = report.document()
     written = write(document, directory, formats)
-    kept = {Path(result["witness_file"] or "").name for result in document["results"]}
-    for old in (directory / "witnesses").glob("*.json"):
-        if not document["sanity"] and old.name not in kept:
-            old.unlink(missing_ok=True)
+    if document["results"]:
+        kept = {Path(result["witness_file"] or "").name for result in document["results"]}
+        for old in (directory / "witnesses").glob("*.json"):
+            if old.name not in kept:
+                old.unlink(missing_ok=True)
     return written
 
 

@@ -10,8 +10,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
-
+from .. import calling
 from ..axioms import user_model
 from ..axioms.case import GivenModel
 from ..axioms.networks.families import MODEL
@@ -19,12 +18,11 @@ from ..axioms.search import cell as cells
 from ..axioms.search.plan import Cell, NamedCell, Options, plan
 from ..axioms.search.streams import Origin
 from ..claims import Method
-from ..errors import UsageError
 from ..methods.registry import get_method, owner, resolve, unique
 from ..results import Report, Result, Row
 from ..sanity.claims import must_be_known
 from . import journal
-from .job import Death
+from .job import Death, cut
 from .running import Executor, on_this_machine
 from .running import run as run_job
 from .watch import Called, Watch
@@ -74,11 +72,8 @@ class AxiomsJob:
             cell = self.cell(unit)
             key = Origin.of(cell.axiom, unit.variants[0], unit.family, cell.method).key
             by_owner.setdefault(owner(unit.method) if apart else "", {}).setdefault(key, []).append(unit)
-        found: list[list[NamedCell]] = []
-        for origins in by_owner.values():
-            row = [unit for together in origins.values() for unit in together]
-            found += [row[start : start + size] for start in range(0, len(row), size)]
-        return found
+        rows = ([unit for together in origins.values() for unit in together] for origins in by_owner.values())
+        return cut(rows, size)
 
     def key(self, unit: NamedCell) -> Any:
         """What the result of a cell depends on."""
@@ -141,8 +136,7 @@ def prepared(options: Options, methods: Sequence[Method] | None = None) -> tuple
     Raises:
         UsageError: see `plan` and `resolve`; a claim on a check that there is not; no CUDA device where one is asked for.
     """
-    if options.device == "cuda" and not torch.cuda.is_available():
-        raise UsageError("--device cuda: torch sees no CUDA device here; use --device cpu")
+    calling.must_have(options.device)
     given = None if options.model is None else user_model.load(options.model, options.data)
     found = unique([m for target in options.targets for m in resolve(target)]) if methods is None else methods
     must_be_known(found)

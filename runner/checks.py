@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any
 
-import torch
-
+from .. import calling
 from ..claims import Method
-from ..errors import UsageError
 from ..methods.registry import owner
 from ..models.subject import Subject
 from ..results import Finding, Report, Row
@@ -21,7 +17,7 @@ from ..sanity.outcome import Check
 from ..sanity.plan import Options, Plan, plan
 from ..sanity.units import Bench, Named, Unit, lost
 from . import journal
-from .job import Death
+from .job import Death, cut
 from .lock import must_be_free
 from .running import Executor, on_this_machine
 from .running import run as run_job
@@ -118,7 +114,7 @@ class ChecksJob:
         shared: dict[tuple[str, Named], list[Unit]] = {}
         for unit in units:
             shared.setdefault((owner(unit.method), unit.subject), []).append(unit)
-        return [row[start : start + size] for row in shared.values() for start in range(0, len(row), size)]
+        return cut(shared.values(), size)
 
     def key(self, unit: Unit) -> Any:
         """What the findings of a unit depend on; claims are judged apart."""
@@ -164,8 +160,6 @@ def run(
     options: Options,
     methods: Sequence[Method] | None = None,
     jobs: int = 1,
-    directory: Path | None = None,
-    resumed: bool = False,
     watch: Watch | None = None,
     known: Sequence[Check] | None = None,
     load: Load | None = None,
@@ -180,34 +174,27 @@ def run(
     Args:
         methods: the methods, where they are objects and not TARGETs (then in this process only).
         jobs: 1: in this process; more: so many worker processes; 0: one for each core.
-        directory: where a journal of finished units is kept; None: nowhere, or as `kept` says.
-        resumed: take finished units from that journal.
         watch: told how it goes.
         known, load: the checks that there are and what makes a subject, for tests; picklable where there are workers.
         executor: where they are computed, instead of `jobs`.
-        kept: the journal, instead of `directory`; opened here, closed by the caller.
+        kept: the journal that finished units are taken from and kept in; opened here, closed by the caller.
 
     Raises:
         UsageError: see `plan` and `ChecksJob.prepare`; no CUDA device where one is asked for.
     """
     watch = watch or Watch()
-    if options.device == "cuda" and not torch.cuda.is_available():
-        raise UsageError("--device cuda: torch sees no CUDA device here; use --device cpu")
+    calling.must_have(options.device)
     by_name = None if methods is None else {method.name: method for method in methods}
     job = ChecksJob(options, by_name, known, load)
     job.plan  # noqa: B018 - wrong usage is told before anything is trained
-    with ExitStack() as closing:
-        if kept is None and directory is not None:
-            kept = journal.Journal(directory, resumed)
-            closing.callback(kept.close)
-        if kept is not None:
-            must_be_free(kept.path.parent)
-        job.prepare(watch)
-        if kept is not None:
-            kept.open()
-        if executor is None:
-            executor = on_this_machine(job.local, jobs, TIMEOUT, None, options.device)
-        found = run_job(job, executor, kept, watch)
+    if kept is not None:
+        must_be_free(kept.path.parent)
+    job.prepare(watch)
+    if kept is not None:
+        kept.open()
+    if executor is None:
+        executor = on_this_machine(job.local, jobs, TIMEOUT, None, options.device)
+    found = run_job(job, executor, kept, watch)
     scale = options.amount()
     return Report(
         [], options.seed, None, options.device,

@@ -17,7 +17,7 @@ from typing import Any
 from ..errors import UsageError, first_line
 from ..methods.adapters import ADAPTERS
 from ..methods.registry import owner
-from .job import Death, Job
+from .job import Death, Job, cut
 from .journal import module_hash, own_code
 from .limits import Limits
 from .processes import CannotStart, Done, Stopped, contained
@@ -63,7 +63,7 @@ class Cluster:
         if not threads:
             raise UsageError(f"--dask {address}: the scheduler has no workers; start some with `dask worker`")
         self.jobs = sum(threads.values())
-        self._address, self._timeout, self._memory, self._device = address, timeout, memory, device
+        self._timeout, self._memory, self._device = timeout, memory, device
 
     def compute(
         self, job: Job[Any], groups: Sequence[Sequence[Any]], deadline: float | None
@@ -77,7 +77,7 @@ class Cluster:
 
         self._must_agree([unit.method for group in groups for unit in group if hasattr(unit, "method")])
         left = None if deadline is None else max(0.0, deadline - time.monotonic())
-        parts = [group[k : k + LARGEST_GROUP] for group in groups for k in range(0, len(group), LARGEST_GROUP)]
+        parts = cut(groups, LARGEST_GROUP)
         tries: dict[Any, int] = {}
         asked = {self._submit(job, part, left): part for part in parts}
         try:

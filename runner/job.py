@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
@@ -26,6 +26,11 @@ class Death:
     about: object = None
     at: str | None = None
     output: str | None = None
+
+
+def cut(rows: Iterable[Sequence[Unit]], size: int) -> list[list[Unit]]:
+    """Rows of units in pieces of at most `size`; no piece has units of two rows."""
+    return [list(row[start : start + size]) for row in rows for start in range(0, len(row), size)]
 
 
 class Job(Protocol[Unit]):

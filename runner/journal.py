@@ -109,24 +109,26 @@ class Journal:
         kind = "finding" if rows and isinstance(rows[0], Finding) else "result"
         entry = {"key": fingerprint(key), "kind": kind, "rows": [row.document() for row in rows]}
         line = json.dumps(entry, allow_nan=False) + "\n"
-        assert self._file is not None, "it is opened before the run"
         try:
-            self._file.write(("\n" if self.failed else "") + line)
-            self._file.flush()
-            self.failed = None
-        except OSError as error:
-            self.failed = f"cannot write {self.path}: {error.strerror or error}; what follows cannot be resumed from it"
-            with contextlib.suppress(OSError):  # what is left in the buffer is not written later on
-                self._file.close()
-            with contextlib.suppress(OSError):
+            if self._file is None:  # after a failure: a line may have been cut off
                 self._file = self.path.open("a", encoding="utf-8")
+                line = "\n" + line
+            self._file.write(line)
+            self._file.flush()
+        except OSError as error:
+            self.failed = f"cannot write {self.path}: {error.strerror or error}; not everything can be resumed from it"
+            self._let_go()  # what is left in the buffer must not be written later on
 
     def close(self) -> None:
         """Close the file, which stays, and leave the folder to others."""
+        self._let_go()
+        self._lock.close()
+
+    def _let_go(self) -> None:
         if self._file is not None:
             with contextlib.suppress(OSError):
                 self._file.close()
-        self._lock.close()
+        self._file = None
 
 
 # -- keys ------------------------------------------------------------------------------------------------------
@@ -181,8 +183,7 @@ def source(method: Method) -> list[str]:
     while isinstance(function, functools.partial):
         function = function.func
     names = {getattr(inspect.unwrap(function), "__module__", ""), *re.findall(r"([\w.]+):", method.name)}
-    paths = [getattr(sys.modules.get(name or ""), "__file__", None) for name in sorted(names)]
-    return [_hash(Path(path)) for path in paths if path and Path(path).is_file()]
+    return [found for name in sorted(filter(None, names)) if (found := module_hash(name))]
 
 
 def subject_fingerprint(subject: Subject) -> str:

@@ -78,7 +78,7 @@ def die_with_parent() -> None:
 
 
 class Entry(NamedTuple):
-    """What the record of a worker says: for what the last call was made and on what, and since when it goes on."""
+    """What the record of a worker says: for what the last call was made, on what, and since when, by the time of the file."""
 
     at: str | None
     about: object
@@ -137,16 +137,6 @@ def read_record(path: Path) -> Entry:
     except Exception:  # it was killed in the middle of a line
         at = about = None
     return Entry(at, about, busy, since)
-
-
-def is_busy(path: Path) -> tuple[bool, float]:
-    """Whether a worker is in a call, and since when, on the clock of its files."""
-    try:
-        with path.open("rb") as file:
-            _, busy, _ = _HEAD.unpack(file.read(_HEAD.size))
-        return busy, path.stat().st_mtime
-    except (OSError, struct.error):
-        return False, time.time()
 
 
 class Watched(calling.Guard):

@@ -26,12 +26,13 @@ from typing import Any
 
 from ..results import Row
 from .job import Death, Job
-from .limits import Limits, is_busy, read_record
+from .limits import Limits, read_record
 from .worker import BEGIN, END, Group, read_output
 
 Done = tuple[Any, Sequence[Row]]
 
 PRELOADED = f"{__package__}.preloaded"
+SILENT = "silent"
 _LOOK = 1.0
 """Seconds between two looks at a worker that tells nothing."""
 _STARTS = 3
@@ -65,6 +66,9 @@ class Workers:
                 for done in contained(job, group, self.limits, deadline, self.device, stop):
                     told.put(done)
                 told.put(None)
+            except OSError as error:
+                # No process, or no folder for what it prints: what was found is reported all the same.
+                told.put(CannotStart(f"worker processes cannot be started: {error.strerror or error}"))
             except BaseException as error:
                 told.put(error)
 
@@ -183,33 +187,43 @@ def _process(
         in_progress, overdue = None, False
         try:
             with stop.ending(kill):
-                while True:
-                    ready = connection.wait([hear, process.sentinel], _LOOK)
-                    if hear in ready:
-                        try:
-                            word, *given = hear.recv()
-                        except (EOFError, OSError):
+                for word, *given in _told_by(process, hear):
+                    if word == END:
+                        return None
+                    if word == SILENT:
+                        overdue = _is_overdue(group.record, limits)
+                        if overdue:
                             break
-                        if word == END:
-                            return None
-                        if word == BEGIN:
-                            in_progress = units[given[0]]
-                        else:
-                            number, rows = given
-                            done = units[number]
-                            in_progress = None if in_progress is done else in_progress
-                            left.remove(done)
-                            yield done, rows
-                    elif process.sentinel in ready:  # (whatever it has started may hold the other end of the pipe)
-                        break
-                    elif _is_overdue(group.record, limits):
-                        overdue = True
-                        break
+                    elif word == BEGIN:
+                        in_progress = units[given[0]]
+                    else:
+                        unit, rows = units[given[0]], given[1]
+                        in_progress = None if in_progress is unit else in_progress
+                        left.remove(unit)
+                        yield unit, rows
         finally:
             kill()
             process.join()
             hear.close()
         return _ended(group, process.exitcode, in_progress, overdue)
+
+
+def _told_by(process: BaseProcess, hear: connection.Connection) -> Iterator[tuple[Any, ...]]:
+    """What a worker tells, and SILENT where it has told nothing for a while, until it has ended.
+
+    Whatever it has started may hold the other end of the pipe, so the end of the process is waited for as well.
+    """
+    while True:
+        ready = connection.wait([hear, process.sentinel], _LOOK)
+        if hear in ready:
+            try:
+                yield hear.recv()
+            except (EOFError, OSError):
+                return
+        elif ready:
+            return
+        else:
+            yield (SILENT,)
 
 
 def _kill(process: BaseProcess) -> None:
@@ -224,8 +238,8 @@ def _kill(process: BaseProcess) -> None:
 
 
 def _is_overdue(record: Path, limits: Limits) -> bool:
-    busy, since = is_busy(record)
-    return busy and time.time() - since > limits.timeout + _GRACE
+    entry = read_record(record)
+    return entry.calling and time.time() - entry.since > limits.timeout + _GRACE
 
 
 def _ended(group: Group, code: int | None, unit: Any, overdue: bool) -> _Ended:

@@ -42,7 +42,6 @@ SHARES = 4
 class Found:
     """The rows of each unit that is finished, in the order of the job, and why the run was stopped, if it was."""
 
-    total: int
     rows: dict[Any, Sequence[Row]] = field(default_factory=dict)
     stopped: str | None = None
 
@@ -53,7 +52,6 @@ def run(
     journal: Journal | None = None,
     watch: Watch | None = None,
     deadline: float | None = None,
-    units: Sequence[Any] | None = None,
 ) -> Found:
     """Compute the units of a job.
 
@@ -64,12 +62,10 @@ def run(
         journal: where finished units are taken from and kept.
         watch: told how it goes.
         deadline: on time.monotonic, when no more cases are tried; None: no end.
-        units: those of the job that are wanted; all of them by default.
     """
     watch = watch or Watch()
-    units = job.units() if units is None else units
+    units, found = job.units(), Found()
     known: dict[Any, Sequence[Row]] = {}
-    found = Found(len(units))
     if journal is not None:
         known = {unit: job.judged(unit, rows) for unit, rows in journal.taken(job, units).items()}
         if journal.resumed:

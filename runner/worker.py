@@ -62,9 +62,11 @@ class Group:
         calling.guard_with(Watched(self.limits, record, said))
         held: list[tuple[int, list[Row], str]] = []
         for number, unit in enumerate(self.units):
+            _flush()
             _print_into(said.fileno())
             tell.send((BEGIN, number))
             rows = list(self.job.compute(unit, deadline))
+            _flush()
             output = read_output(self.printed)
             for row in rows:
                 row.output = output
@@ -133,19 +135,20 @@ def _print_into(file: int) -> None:
     """Let everything that is printed, in Python and in C, go into a file, which is emptied."""
     os.ftruncate(file, 0)
     os.lseek(file, 0, os.SEEK_SET)
-    for stream, number in ((sys.stdout, 1), (sys.stderr, 2)):
+    for number in (1, 2):
         os.dup2(file, number)
-        if stream is not None and not stream.closed:
-            stream.flush()
     sys.stdout = open(1, "w", encoding="utf-8", errors="replace", buffering=1, closefd=False)  # noqa: SIM115
     sys.stderr = open(2, "w", encoding="utf-8", errors="replace", buffering=1, closefd=False)  # noqa: SIM115
 
 
-def read_output(path: Path) -> str | None:
-    """What a worker has printed, cut to OUTPUT_LIMIT characters; None where it printed nothing."""
+def _flush() -> None:
     for stream in (sys.stdout, sys.stderr):
         if stream is not None and not stream.closed:
             stream.flush()
+
+
+def read_output(path: Path) -> str | None:
+    """What a worker has printed, cut to OUTPUT_LIMIT characters; None where it printed nothing."""
     half = OUTPUT_LIMIT // 2
     try:
         with path.open("rb") as file:
@@ -156,11 +159,9 @@ def read_output(path: Path) -> str | None:
             last = file.read()
     except OSError:
         return None
-    text = first.decode("utf-8", "replace")
-    if size <= len(first) + len(last):
-        text += last.decode("utf-8", "replace")
-        cut = len(text) - 2 * half
-        if cut <= 0:
-            return text or None
-        return f"{text[:half]}\n[{cut} characters left out]\n{text[-half:]}"
-    return f"{text[:half]}\n[{size - 2 * half} characters left out]\n{last.decode('utf-8', 'replace')[-half:]}"
+    text = (first + last).decode("utf-8", "replace")
+    whole = size == len(first) + len(last)
+    if whole and len(text) <= OUTPUT_LIMIT:
+        return text or None
+    left_out = (len(text) if whole else size) - OUTPUT_LIMIT
+    return f"{text[:half]}\n[{left_out} characters left out]\n{text[-half:]}"

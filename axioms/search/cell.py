@@ -40,7 +40,8 @@ def run_cell(cell: Cell, options: Options, given: GivenModel | None = None, dead
                     _search(cell, variant, options, given, deadline, result)
                     if result.observed in (Observed.VIOLATED, Observed.ERROR) or result.note:
                         break
-                if (result.observed, claim and claim.kind, result.note) == (Observed.HOLDS, Kind.FAILS, None):
+                claimed_to_fail = claim is not None and claim.kind == Kind.FAILS
+                if claimed_to_fail and result.observed == Observed.HOLDS and result.note is None:
                     result.note = "no counterexample among the cases drawn"
     except Defect as error:
         result.observed, result.note = Observed.ERROR, _defect(error, untouched)
@@ -72,7 +73,7 @@ def lost(cell: Cell, options: Options, given: GivenModel | None, why: str, at: s
     result = Result(cell.method.name, cell.label, cell.family, seed=options.seed, examples=1)
     result.observed, result.note = Observed.ERROR, why
     variants = [variant for variant in cell.variants if cell.axiom.full(variant) == at]
-    if variants and isinstance(case, Case):
+    if variants and isinstance(case, Case) and case.is_finite():  # (strict JSON has no infinity)
         result.axiom = cell.axiom.full(variants[0])
         bench = Bench(cell.axiom, variants[0], cell.method, cell.family, None, options.device, given)
         result.witness = error_document(bench, case, why)

@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
+from ... import calling
 from ...errors import MethodError, Unsupported, UsageError, first_line
 from ...methods.registry import get_method
 from ...reports.document import load_witness
@@ -75,8 +74,7 @@ def witnesses(path: Path, device: str = "cpu") -> list[Path]:
     Raises:
         UsageError: there is none in the folder, or no CUDA device.
     """
-    if device == "cuda" and not torch.cuda.is_available():
-        raise UsageError("--device cuda: torch sees no CUDA device here; use --device cpu")
+    calling.must_have(device)
     if path.is_dir():
         paths = sorted((path / "witnesses" if (path / "witnesses").is_dir() else path).glob("*.json"))
         paths = [p for p in paths if p.name != "results.json"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import random
 import subprocess
@@ -18,7 +19,7 @@ from attribcheck.axioms.case import Case
 from attribcheck.axioms.networks.spec import Call, Layer, Network
 from attribcheck.axioms.search.bench import Bench
 from attribcheck.axioms.search.falsify import Tally, _outcome
-from attribcheck.calling import kept_random_numbers, kept_settings, seed_all, settings
+from attribcheck.calling import Originals, kept_random_numbers, kept_settings, seed_all, settings
 from attribcheck.errors import MethodError, UsageError
 from attribcheck.methods.registry import as_method
 from attribcheck.sanity.study import SCALES, Study
@@ -63,6 +64,8 @@ IMPURE: dict[str, Callable[[nn.Module], Any]] = {
     "deterministic algorithms": lambda model: torch.use_deterministic_algorithms(True, warn_only=True),
     "hooks of all modules": lambda model: register_module_forward_hook(lambda *given: None),
     "numpy's error handling": lambda model: np.seterr(all="raise"),
+    "default device": lambda model: torch.set_default_device("meta"),
+    "standard streams": lambda model: setattr(sys, "stdout", io.StringIO()),
     "working directory": lambda model: os.chdir("/"),
     "environment variables": lambda model: os.environ.update(LEFT_BEHIND="1"),
     "identity of": _swap,
@@ -84,6 +87,22 @@ def test_purity_names_what_a_call_leaves_behind_and_the_rest_never_sees_it(what:
     assert what in found["purity"].witness["figures"]["what"].partition("random numbers: ")[2]
     assert (found["dummy"].verdict, found["repeat-determinism"].verdict) == ("pass", "pass")
     assert settings() == before
+
+
+def test_purity_names_functions_of_torch_that_are_replaced() -> None:
+    untouched, original = Originals(), torch.nn.functional.softplus
+
+    def method(model: nn.Module, x: Tensor, target: Tensor, baseline: Tensor | None = None) -> Tensor:
+        torch.nn.functional.softplus = lambda *given, **options: original(*given, **options)
+        return gradient(model, x, target)
+
+    found = results(method, "purity")
+    assert found["purity"].observed == "violated"
+    assert "torch.nn.functional.softplus" in found["purity"].witness["figures"]["what"]
+    assert untouched.replaced() == ["torch.nn.functional.softplus"]
+    untouched.put_back()
+    assert torch.nn.functional.softplus is original
+    assert untouched.replaced() == []
 
 
 def test_a_careful_method_is_pure() -> None:

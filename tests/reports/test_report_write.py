@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from attribcheck import reports
 from attribcheck.errors import UsageError
-from attribcheck.reports import FORMATS, load_results, load_witness, write
+from attribcheck.reports import FORMATS, NotWritten, load_results, load_witness, write
 
 
 def test_every_format_is_written_under_its_name(document: dict[str, Any], tmp_path: Path) -> None:
@@ -92,3 +93,28 @@ def test_importing_the_reports_loads_no_renderer() -> None:
     code = f"import sys, attribcheck.reports; print([name for name in {heavy} if name in sys.modules])"
     found = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert found.stdout.strip() == "[]"
+
+
+def test_on_a_disk_that_fills_up_results_json_comes_first(
+    document: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Everything else can be rendered from it: the line says how."""
+    left = ["room for one file"]
+
+    def filling(path: Path, text: str) -> Path:
+        if not left:
+            raise UsageError(f"cannot write {path}: No space left on device")
+        left.pop()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        return path
+
+    monkeypatch.setattr(reports, "write_text", filling)
+    with pytest.raises(NotWritten) as full:
+        write(document, tmp_path, ["html", "md", "json"])
+    assert full.value.written == [tmp_path / "results.json"]
+    assert load_results(tmp_path / "results.json") == document
+    assert str(full.value) == (
+        f"cannot write {tmp_path}/report.html: No space left on device (and 8 more files); everything is in "
+        f"{tmp_path}/results.json: `attribcheck report {tmp_path}/results.json --report-dir FOLDER`"
+    )

@@ -203,18 +203,17 @@ def test_dask_with_a_worker_killed_in_the_middle(here: Path, whole: str, schedul
     assert document(here / "dask" / "results.json") == whole
 
 
+def refused(here: Path, scheduler: str) -> subprocess.CompletedProcess[str]:
+    """A run on workers that will not do."""
+    given = command("other", "--dask", scheduler)
+    return subprocess.run(given, cwd=here, capture_output=True, text=True, timeout=GENEROUS, check=False)
+
+
 def test_workers_with_another_module_are_refused(here: Path, tmp_path: Path, scheduler: str) -> None:
     (tmp_path / "alike.py").write_text(METHODS + "\n# another one\n")
     with worker(scheduler, tmp_path):
         connected(scheduler, 1)
-        done = subprocess.run(
-            command("other", "--dask", scheduler),
-            cwd=here,
-            capture_output=True,
-            text=True,
-            timeout=GENEROUS,
-            check=False,
-        )
+        done = refused(here, scheduler)
     assert (done.returncode, "Traceback" in done.stderr) == (2, False)
     assert done.stderr.startswith("attribcheck: Dask worker tcp://127.0.0.1:")
     assert " has another module alike: " in done.stderr
@@ -224,14 +223,7 @@ def test_workers_that_may_start_no_processes_are_refused(here: Path, scheduler: 
     given = ["worker", scheduler, "--nthreads", "1", "--no-dashboard", "--local-directory", str(here / "dask")]
     with running(given, here):
         connected(scheduler, 1)
-        done = subprocess.run(
-            command("other", "--dask", scheduler),
-            cwd=here,
-            capture_output=True,
-            text=True,
-            timeout=GENEROUS,
-            check=False,
-        )
+        done = refused(here, scheduler)
     assert done.returncode == 2
     assert done.stderr.rstrip().endswith("may start no processes: start it with DASK_DISTRIBUTED__WORKER__DAEMON=False")
 

@@ -52,6 +52,7 @@ TABLE = [
     Row("raises_stop_test", 2, "raised StopTest"),
     Row("leaves_a_thread", 2, "left a thread that does not end"),
     Row("forks", 2, "forked the process, and the copy came back from the call"),
+    Row("forks_and_stays", 0, ""),  # (as those who start processes on purpose do; none is left behind)
     Row("patches_torch", 2, "replaced torch.relu, torch.nn.functional.relu in the whole process"),
     Row("closes_stdout", 1, "standard streams"),
     Row("allocates", 2, "can't allocate memory"),

@@ -191,3 +191,14 @@ def test_the_plugin_reports_what_it_has(here: Path) -> None:
     assert refused.returncode == pytest.ExitCode.USAGE_ERROR
     assert "cannot write stopped.py: Not a directory" in refused.stderr
     assert json.dumps(document) == json.dumps(load_results(here / "attribcheck-report" / "results.json"))
+
+
+def test_where_no_process_can_be_made_the_run_says_so(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*given: object, **options: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("attribcheck.runner.processes.tempfile.TemporaryDirectory", full)
+    stopped = run("stopped:right")
+    assert (stopped.exit_code, stopped.stderr) == (1, "")
+    why = "worker processes cannot be started: No space left on device after 0 of 3 claims; go on with --resume"
+    assert stopped.stdout == f"0 checked: nothing; {why}\n"

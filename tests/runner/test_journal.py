@@ -7,18 +7,21 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from attribcheck.cli import cli
 from attribcheck.errors import UsageError
 from attribcheck.methods.registry import BUILTIN, get_method, owner
+from attribcheck.results import Observed, Result
 from attribcheck.runner import Options
 from attribcheck.runner import journal as journals
 from attribcheck.runner.axioms import AxiomsJob, prepared
 from attribcheck.runner.here import Here
 from attribcheck.runner.journal import JOURNAL, Journal
 from attribcheck.runner.lock import locked, must_be_free
-from click.testing import CliRunner, Result
+from click.testing import CliRunner
+from click.testing import Result as Done
 
 METHODS = """
 import attribcheck as ac
@@ -52,14 +55,14 @@ def forget() -> None:
         sys.modules.pop(name, None)
 
 
-def run(*options: str) -> Result:
+def run(*options: str) -> Done:
     forget()
     return CliRunner().invoke(
         cli, ["run", "kept:mine", "-n", "4", "--report", "json", *options], catch_exceptions=False
     )
 
 
-def taken(done: Result) -> str:
+def taken(done: Done) -> str:
     return done.stderr.partition(" claims are taken")[0]
 
 
@@ -152,8 +155,58 @@ def test_a_journal_that_cannot_grow_stops_no_run(here: Path) -> None:
     assert done.exit_code == 0
     assert "2 checked: 2 as claimed" in done.stdout
     assert done.stderr == (
-        f"cannot write attribcheck-report/{JOURNAL}: No space left on device; what follows cannot be resumed from it\n"
+        f"cannot write attribcheck-report/{JOURNAL}: No space left on device; not everything can be resumed from it\n"
     )
+
+
+def row(method: str) -> Result:
+    return Result(method, "dummy", "linear", observed=Observed.HOLDS)
+
+
+def test_a_finished_unit_is_with_the_system_at_once(tmp_path: Path) -> None:
+    """kill -9 asks nobody: nothing may wait in a buffer."""
+    journal = Journal(tmp_path)
+    journal.open()
+    for count in (1, 2, 3):
+        journal.write({"unit": count}, [row("mine")])
+        assert len((tmp_path / JOURNAL).read_text().splitlines()) == count
+    journal.close()
+
+
+def test_after_a_failure_the_journal_goes_on_and_the_loss_is_told(tmp_path: Path) -> None:
+    class Full:
+        def write(self, text: str) -> None:
+            raise OSError(28, "No space left on device")
+
+        def close(self) -> None:
+            """Nothing is left to write."""
+
+    journal = Journal(tmp_path)
+    journal.open()
+    journal.write({"unit": 1}, [row("first")])
+    journal._file = Full()  # type: ignore[assignment]
+    journal.write({"unit": 2}, [row("lost")])
+    journal.write({"unit": 3}, [row("third")])
+    journal.close()
+    kept = [json.loads(line)["rows"][0]["method"] for line in (tmp_path / JOURNAL).read_text().splitlines() if line]
+    assert kept == ["first", "third"]
+    assert str(journal.failed).endswith("No space left on device; not everything can be resumed from it")
+
+
+def test_a_journal_that_is_taken_away_stops_no_run(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It can neither be written nor opened again; what was lost is told at the end, whatever came later."""
+    opened = Path.open
+
+    def refusing(path: Path, mode: str = "r", *given: Any, **options: Any) -> Any:
+        if path.name == JOURNAL and mode == "a":
+            raise OSError(28, "No space left on device")
+        file = opened(path, mode, *given, **options)
+        return open("/dev/full", "w") if path.name == JOURNAL and mode == "w" else file
+
+    monkeypatch.setattr(Path, "open", refusing)
+    done = run()
+    assert (done.exit_code, "2 checked: 2 as claimed" in done.stdout) == (0, True)
+    assert done.stderr.startswith(f"cannot write attribcheck-report/{JOURNAL}: No space left on device; ")
 
 
 def test_a_folder_is_for_one_run(here: Path) -> None:

@@ -15,12 +15,11 @@ import pytest
 from attribcheck.errors import UsageError
 from attribcheck.reports import validate_results
 from attribcheck.runner import journal as resume
-from attribcheck.runner.checks import run
 from attribcheck.runner.watch import Watch
 from attribcheck.sanity.plan import Options
 
 from ..support.groups import started, wait_until_gone
-from ..support.sanity_runs import TARGETS, TINY, by_name, rows, told
+from ..support.sanity_runs import TARGETS, TINY, by_name, rows, run, told
 
 
 class Listening(Watch):
@@ -89,10 +88,12 @@ if __name__ == "__main__":
     import fake_checks
     from attribcheck.sanity.plan import Options
     from attribcheck.runner.checks import run
+    from attribcheck.runner.journal import Journal
 
     targets = ("fake_checks:zero", "fake_checks:sleeps")
     report = run(
-        Options(targets, scale="tiny"), jobs=2, directory=Path(sys.argv[1]), known=fake_checks.CHECKS, load=fake_checks.load
+        Options(targets, scale="tiny"), jobs=2, known=fake_checks.CHECKS, load=fake_checks.load,
+        kept=Journal(Path(sys.argv[1])),
     )
     print(report.incomplete, [row.method for row in report.sanity])
 """

@@ -2,16 +2,35 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from attribcheck.claims import Method
 from attribcheck.methods.registry import as_method
 from attribcheck.results import Finding, Report
+from attribcheck.runner import checks
+from attribcheck.runner.journal import Journal
 from attribcheck.sanity.plan import Options
 
 TINY = Options(scale="tiny")
 TARGETS = ("fake_checks:gradient", "fake_checks:zero", "fake_checks:noisy")
+
+
+def run(
+    options: Options,
+    methods: list[Method] | None = None,
+    *,
+    directory: Path | None = None,
+    resumed: bool = False,
+    **given: Any,
+) -> Report:
+    """A run of full-model checks, with a journal in a folder where one is named."""
+    if directory is None:
+        return checks.run(options, methods, **given)
+    with closing(Journal(directory, resumed)) as journal:
+        return checks.run(options, methods, kept=journal, **given)
 
 
 def rows(report: Report) -> dict[tuple[str, str], Finding]:
